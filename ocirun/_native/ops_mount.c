@@ -1,0 +1,520 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Mounts.  Each is built detached, given its attributes while nobody can see it, and only then attached to a
+ * descriptor that was resolved once (V-05).  Where the mount API of Linux 5.2 is missing or filtered, mount(2) works
+ * on /proc/self/fd/N of the same descriptor and the result is verified.
+ */
+#include "init.h"
+
+#ifndef MS_NOSYMFOLLOW
+#define MS_NOSYMFOLLOW 256 /* 5.10 */
+#endif
+#define MNT_DETACH 2
+#define FSCONFIG_MAX_VALUE 255 /* the kernel's strndup_user(value, 256) */
+
+#define NUMBER(which) (ctx->op->number[which])
+
+static int is_refused(long result) {
+	return result == -ENOSYS || result == -EPERM || result == -EACCES;
+}
+
+static unsigned long mount_flags(uint64_t attributes) {
+	unsigned long flags = 0;
+	flags |= attributes & MOUNT_ATTR_RDONLY ? MS_RDONLY : 0;
+	flags |= attributes & MOUNT_ATTR_NOSUID ? MS_NOSUID : 0;
+	flags |= attributes & MOUNT_ATTR_NODEV ? MS_NODEV : 0;
+	flags |= attributes & MOUNT_ATTR_NOEXEC ? MS_NOEXEC : 0;
+	flags |= attributes & MOUNT_ATTR_NODIRATIME ? MS_NODIRATIME : 0;
+	flags |= attributes & 0x00200000 /* MOUNT_ATTR_NOSYMFOLLOW, 5.14 */ ? MS_NOSYMFOLLOW : 0;
+	switch (attributes & MOUNT_ATTR__ATIME) {
+	case MOUNT_ATTR_NOATIME:
+		return flags | MS_NOATIME;
+	case MOUNT_ATTR_STRICTATIME:
+		return flags | MS_STRICTATIME;
+	default:
+		return flags | MS_RELATIME;
+	}
+}
+
+/* "/proc/self/fd/N" for mount(2); only used before pivot_root, so /proc is the host's. */
+static void fd_path(char *to, int fd) {
+	size_t size = text_copy(to, 48, "/proc/self/fd/");
+	text_number(to + size, (uint64_t)fd);
+}
+
+/* What statfs(2) says about a mount, as attributes: a remount must repeat what it does not want to lose. */
+static uint64_t attributes_of(int fd) {
+	struct {
+		long head[10];
+		long flags;
+		long rest[8];
+	} fs;
+	uint64_t attributes = 0;
+	if (sys2(__NR_fstatfs, fd, &fs) < 0)
+		return 0;
+	attributes |= fs.flags & 1 ? MOUNT_ATTR_RDONLY : 0;
+	attributes |= fs.flags & 2 ? MOUNT_ATTR_NOSUID : 0;
+	attributes |= fs.flags & 4 ? MOUNT_ATTR_NODEV : 0;
+	attributes |= fs.flags & 8 ? MOUNT_ATTR_NOEXEC : 0;
+	attributes |= fs.flags & 2048 ? MOUNT_ATTR_NODIRATIME : 0;
+	if (fs.flags & 1024)
+		attributes |= MOUNT_ATTR_NOATIME;
+	else if (!(fs.flags & 4096))
+		attributes |= MOUNT_ATTR_STRICTATIME;
+	return attributes;
+}
+
+/* Set and clear attributes of the mount itself, or of the tree below it.  `attached` says that the old remount may
+ * stand in where mount_setattr(2) (5.12) is missing; there is no safe stand-in for a whole tree. */
+static int set_attributes(struct context *ctx, int fd, uint64_t set, uint64_t clear, uint64_t propagation,
+			  int recursive, int attached) {
+	struct mount_attr attr = { .attr_set = set, .attr_clr = clear, .propagation = propagation };
+	char path[48];
+	long result;
+
+	if (!set && !clear && !propagation)
+		return 0;
+	result = AT(ctx, MOUNT_SETATTR,
+		    sys_mount_setattr(fd, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &attr));
+	if (result >= 0 || !is_refused(result) || !attached)
+		return (int)result;
+	fd_path(path, fd);
+	if (set || clear) {
+		if (recursive)
+			return (int)result;
+		uint64_t wanted = (attributes_of(fd) & ~clear) | set;
+		long again = sys_mount(NULL, path, NULL, MS_REMOUNT | MS_BIND | mount_flags(wanted), NULL);
+		if (again < 0)
+			return (int)result;
+	}
+	if (propagation)
+		TRY(ctx, MOUNT, sys_mount(NULL, path, NULL, propagation | (recursive ? MS_REC : 0), NULL));
+	return 0;
+}
+
+int op_propagation(struct context *ctx) {
+	ctx->detail = "/";
+	/* Recursively first; then our root mount alone becomes private, whatever it was: the future root is attached
+	 * to it, and pivot_root(2) refuses shared parents.  Its peers on the host never see that attachment. */
+	TRY(ctx, MOUNT, sys_mount(NULL, "/", NULL, NUMBER(0), NULL));
+	TRY(ctx, MOUNT, sys_mount(NULL, "/", NULL, MS_PRIVATE, NULL));
+	return 0;
+}
+
+/* A descriptor of the source: a detached clone, or (old kernels) the place itself, for BIND to bind later. */
+int op_open_tree(struct context *ctx) {
+	const char *path = ctx->detail = op_text(ctx, 0);
+	unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
+	int *slot = &ctx->slots[ctx->op->slot[0]];
+	if (has_flag(ctx, OCIRUN_FLAG_RECURSIVE))
+		flags |= AT_RECURSIVE;
+	long fd = AT(ctx, OPEN_TREE, sys_open_tree(AT_FDCWD, path, flags));
+	if (is_refused(fd)) {
+		long plain = sys_openat(AT_FDCWD, path, O_PATH | O_CLOEXEC, 0);
+		fd = plain < 0 ? AT(ctx, OPENAT, plain) : plain;
+	}
+	if (fd < 0)
+		return (int)fd;
+	*slot = (int)fd;
+	return 0;
+}
+
+/* Is this a detached clone (its own mount), or a place in the tree that still has to be bound? */
+static long bind_at(int source, int destination) {
+	char from[48], to[48];
+	fd_path(from, source);
+	fd_path(to, destination);
+	return sys_mount(from, to, NULL, MS_BIND | MS_REC, NULL);
+}
+
+/* Attach `*mount` on `destination`.  Afterwards *mount is a descriptor of the attached mount. */
+static int attach(struct context *ctx, int *mount, int destination, const char *path) {
+	long result = AT(ctx, MOVE_MOUNT, sys_move_mount(*mount, destination));
+	if (!is_refused(result) && result != -EINVAL)
+		return (int)result;
+	/* EINVAL: `*mount` is no detached mount, so open_tree(2) was refused before. */
+	struct sys_stat wanted, found;
+	long bound = bind_at(*mount, destination);
+	if (bound < 0)
+		return (int)(is_refused(result) ? AT(ctx, MOUNT, bound) : result);
+	cleanup_fd int again =
+		path ? resolve_in_root(ctx, path, 0) : (int)sys_openat(AT_FDCWD, "/proc/self/root", O_PATH, 0);
+	if (again < 0)
+		return again;
+	TRY(ctx, FSTAT, sys_fstat(*mount, &wanted));
+	TRY(ctx, FSTAT, sys_fstat(again, &found));
+	if (wanted.dev != found.dev || wanted.ino != found.ino)
+		return fail(ctx, OCIRUN_SITE_VERIFY_DESTINATION, EXDEV);
+	sys_close(*mount);
+	*mount = take_fd(&again);
+	return 0;
+}
+
+/* The future root goes on top of "/": that place needs no search permission on the host's directories, which the
+ * container's root may not have in a user namespace, and pivot_root(2) only wants a mount point. */
+int op_rootfs(struct context *ctx) {
+	int *slot = &ctx->slots[ctx->op->slot[0]];
+	cleanup_fd int top = (int)AT(ctx, OPENAT, sys_openat(AT_FDCWD, "/", O_PATH | O_CLOEXEC, 0));
+	struct sys_stat st;
+	int error;
+
+	ctx->detail = op_text(ctx, 0);
+	if (top < 0)
+		return top;
+	TRY(ctx, FSTAT, sys_fstat(*slot, &st));
+	if ((st.mode & S_IFMT) != S_IFDIR)
+		return fail(ctx, OCIRUN_SITE_VERIFY_DESTINATION, ENOTDIR);
+	error = (int)AT(ctx, MOVE_MOUNT, sys_move_mount(*slot, top));
+	if (is_refused(error) || error == -EINVAL) {
+		/* No detached clone: mount(2) on itself; "." of the old descriptor is below that mount, so the mount
+		 * is looked up by the path once more (a host path, which the administrator owns). */
+		TRY(ctx, MOUNT, bind_at(*slot, *slot));
+		int again = (int)AT(ctx, OPENAT, sys_openat(AT_FDCWD, op_text(ctx, 0), O_PATH | O_CLOEXEC, 0));
+		if (again < 0)
+			return again;
+		sys_close(*slot);
+		*slot = again;
+	} else if (error < 0) {
+		return error;
+	}
+	ctx->root = *slot;
+	*slot = FD_NONE;
+	/* A clone of a shared mount is a peer of it; mounts below must not travel back to the host. */
+	return set_attributes(ctx, ctx->root, 0, 0, MS_PRIVATE, 0, 1);
+}
+
+/* Resolve the destination of a mount, making it with the source's type where it is missing. */
+static int open_destination(struct context *ctx, int is_directory) {
+	const char *path = op_text(ctx, 3);
+	unsigned policy = is_directory ? RESOLVE_CREATE_DIRECTORY : RESOLVE_CREATE_FILE;
+	struct sys_stat st, root;
+	struct {
+		long type;
+		long rest[31];
+	} fs;
+
+	if (has_flag(ctx, OCIRUN_FLAG_NO_SYMLINKS))
+		policy |= RESOLVE_NO_LINKS;
+	int fd = resolve_in_root(ctx, path, policy);
+	if (fd < 0)
+		return fd;
+	int error = 0;
+	if (sys_fstat(fd, &st) < 0 || sys_fstat(ctx->root, &root) < 0 || sys2(__NR_fstatfs, fd, &fs) < 0)
+		error = EIO;
+	else if (is_directory != ((st.mode & S_IFMT) == S_IFDIR))
+		error = is_directory ? ENOTDIR : EISDIR;
+	else if (st.dev == root.dev && st.ino == root.ino)
+		error = EBUSY; /* a link to "/": the root handle would be shadowed */
+	else if (fs.type == PROC_SUPER_MAGIC && !has_flag(ctx, OCIRUN_FLAG_ON_PROC))
+		error = EPERM; /* CVE-2019-16884 */
+	if (error == 0)
+		return fd;
+	sys_close(fd);
+	return fail(ctx, OCIRUN_SITE_VERIFY_DESTINATION, error);
+}
+
+/* The kernel explains itself in the context's log: "e tmpfs: Bad value for 'size'". */
+static void read_log(struct context *ctx, int fs) {
+	long size = sys3(__NR_read, fs, ctx->detail_text, sizeof ctx->detail_text - 1);
+	if (size <= 2)
+		return;
+	ctx->detail_text[size] = 0;
+	for (long i = 0; i < size; i++)
+		if (ctx->detail_text[i] == '\n')
+			ctx->detail_text[i] = 0;
+	ctx->detail = ctx->detail_text + 2;
+}
+
+static int configure(struct context *ctx, int fs, const char *option, uint64_t count) {
+	for (; count > 0; count--, option = next_text(option)) {
+		char key[256];
+		const char *value = text_find(option, '=');
+		long result;
+		if (value) {
+			size_t size = (size_t)(value - option);
+			if (size >= sizeof key)
+				return fail(ctx, OCIRUN_SITE_FSCONFIG, EINVAL);
+			memcpy(key, option, size);
+			key[size] = 0;
+			result = sys_fsconfig(fs, FSCONFIG_SET_STRING, key, value + 1, 0);
+		} else {
+			result = sys_fsconfig(fs, FSCONFIG_SET_FLAG, option, NULL, 0);
+		}
+		if (AT(ctx, FSCONFIG, result) < 0) {
+			ctx->detail = option;
+			read_log(ctx, fs);
+			return (int)result;
+		}
+	}
+	return 0;
+}
+
+/* Flags of the superblock that fsconfig(2) knows by name; the rest are the mount's own attributes. */
+static int configure_superblock(struct context *ctx, int fs, uint64_t flags) {
+	const char *names = "sync\0dirsync\0mand\0lazytime\0ro\0";
+	for (; flags != 0; flags >>= 1, names = next_text(names))
+		if (flags & 1)
+			TRY(ctx, FSCONFIG, sys_fsconfig(fs, FSCONFIG_SET_FLAG, names, NULL, 0));
+	return 0;
+}
+
+static int new_mount(struct context *ctx) {
+	const char *type = op_text(ctx, 0), *source = op_text(ctx, 1);
+	cleanup_fd int fs = (int)AT(ctx, FSOPEN, sys2(__NR_fsopen, type, FSOPEN_CLOEXEC));
+	int error;
+	if (fs < 0)
+		return fs;
+	if (source && sys_fsconfig(fs, FSCONFIG_SET_STRING, "source", source, 0) < 0)
+		read_log(ctx, fs); /* some file systems have no source */
+	if ((error = configure(ctx, fs, op_text(ctx, 2), NUMBER(3))) < 0 ||
+	    (error = configure_superblock(ctx, fs, NUMBER(4))) < 0)
+		return error;
+	error = (int)AT(ctx, FSCONFIG, sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0));
+	if (error < 0) {
+		read_log(ctx, fs);
+		return error;
+	}
+	/* A tmpfs that is filled first becomes read-only afterwards. */
+	uint64_t attributes = NUMBER(0) & ~(has_flag(ctx, OCIRUN_FLAG_COPY_UP) ? (uint64_t)MOUNT_ATTR_RDONLY : 0);
+	return (int)AT(ctx, FSMOUNT, sys3(__NR_fsmount, fs, FSMOUNT_CLOEXEC, attributes));
+}
+
+static int options_too_long(const struct context *ctx) {
+	const char *option = op_text(ctx, 2);
+	for (uint64_t i = 0; i < NUMBER(3); i++, option = next_text(option)) {
+		const char *value = text_find(option, '=');
+		if (value && text_length(value + 1) > FSCONFIG_MAX_VALUE)
+			return 1;
+	}
+	return 0;
+}
+
+/* mount(2) on the descriptor, for kernels or filters without fsopen(2) and for options longer than it takes. */
+static int old_mount(struct context *ctx, int destination, int *mount) {
+	char data[SYS_PATH_MAX], path[48];
+	size_t size = 0;
+	const char *option = op_text(ctx, 2), *source = op_text(ctx, 1);
+	struct sys_stat before, after;
+
+	for (uint64_t i = 0; i < NUMBER(3); i++, option = next_text(option)) {
+		if (i > 0 && size + 1 < sizeof data)
+			data[size++] = ',';
+		size += text_copy(data + size, sizeof data - size, option);
+		if (size + 1 >= sizeof data)
+			return fail(ctx, OCIRUN_SITE_MOUNT, E2BIG);
+	}
+	data[size] = 0;
+	static const unsigned long superblock[] = { 16 /* MS_SYNCHRONOUS */, 128 /* MS_DIRSYNC */, 64 /* MS_MANDLOCK */,
+						    1ul << 25 /* MS_LAZYTIME */, MS_RDONLY };
+	unsigned long flags = mount_flags(NUMBER(0));
+	for (unsigned i = 0; i < 5; i++)
+		flags |= NUMBER(4) & (1ul << i) ? superblock[i] : 0;
+	fd_path(path, destination);
+	TRY(ctx, FSTAT, sys_fstat(destination, &before));
+	TRY(ctx, MOUNT, sys_mount(source ? source : op_text(ctx, 0), path, op_text(ctx, 0), flags, data));
+	/* Once more through the resolver: what is found now must be the new mount, not what stood there. */
+	int fd = resolve_in_root(ctx, op_text(ctx, 3), has_flag(ctx, OCIRUN_FLAG_NO_SYMLINKS) ? RESOLVE_NO_LINKS : 0);
+	if (fd < 0)
+		return fd;
+	*mount = fd;
+	TRY(ctx, FSTAT, sys_fstat(fd, &after));
+	if (before.dev == after.dev && before.ino == after.ino)
+		return fail(ctx, OCIRUN_SITE_VERIFY_DESTINATION, EXDEV);
+	return 0;
+}
+
+int op_mount(struct context *ctx) {
+	cleanup_fd int mount = FD_NONE;
+	cleanup_fd int destination = FD_NONE;
+	int error;
+
+	ctx->detail = op_text(ctx, 3);
+	if (!options_too_long(ctx)) {
+		mount = new_mount(ctx);
+		/* A filter refuses the call itself; a refusal by the file system comes from CMD_CREATE and stands. */
+		if (mount < 0 && !(is_refused(mount) && ctx->site != OCIRUN_SITE_FSCONFIG))
+			return mount;
+	}
+	destination = open_destination(ctx, 1);
+	if (destination < 0)
+		return destination;
+	if (mount < 0) {
+		if (has_flag(ctx, OCIRUN_FLAG_COPY_UP))
+			return fail(ctx, OCIRUN_SITE_FSOPEN, ENOSYS);
+		if ((error = old_mount(ctx, destination, &mount)) < 0)
+			return error;
+		return set_attributes(ctx, mount, 0, 0, NUMBER(2), 0, 1);
+	}
+	if (has_flag(ctx, OCIRUN_FLAG_COPY_UP) &&
+	    ((error = copy_up(ctx, destination, mount)) < 0 ||
+	     (error = set_attributes(ctx, mount, NUMBER(0) & MOUNT_ATTR_RDONLY, 0, 0, 0, 0)) < 0))
+		return error;
+	TRY(ctx, MOVE_MOUNT, sys_move_mount(mount, destination));
+	return set_attributes(ctx, mount, 0, 0, NUMBER(2), 0, 1);
+}
+
+int op_bind(struct context *ctx) {
+	int *source = &ctx->slots[ctx->op->slot[0]];
+	struct sys_stat st;
+	int error;
+
+	ctx->detail = op_text(ctx, 3);
+	TRY(ctx, FSTAT, sys_fstat(*source, &st));
+	cleanup_fd int destination = open_destination(ctx, (st.mode & S_IFMT) == S_IFDIR);
+	if (destination < 0)
+		return destination;
+	/* Attributes before the mount can be seen: there is no moment in which a read-only volume is writable. */
+	error = set_attributes(ctx, *source, NUMBER(4), NUMBER(5), 0, 1, 0);
+	if (error == 0)
+		error = set_attributes(ctx, *source, NUMBER(0), NUMBER(1), 0, 0, 0);
+	int late = is_refused(error) || error == -EINVAL;
+	if (error < 0 && !late)
+		return error;
+	if ((error = attach(ctx, source, destination, op_text(ctx, 3))) < 0)
+		return error;
+	if (late && ((error = set_attributes(ctx, *source, NUMBER(4), NUMBER(5), 0, 1, 1)) < 0 ||
+		     (error = set_attributes(ctx, *source, NUMBER(0), NUMBER(1), 0, 0, 1)) < 0))
+		return error;
+	error = set_attributes(ctx, *source, 0, 0, NUMBER(2) & ~(uint64_t)MS_REC, (NUMBER(2) & MS_REC) != 0, 1);
+	sys_close(*source);
+	*source = FD_NONE;
+	return error;
+}
+
+int op_remount(struct context *ctx) {
+	cleanup_fd int mount = resolve_in_root(ctx, op_text(ctx, 3), 0);
+	int error;
+	if (mount < 0)
+		return mount;
+	if (NUMBER(3) > 0 || NUMBER(4) != 0) {
+		cleanup_fd int fs =
+			(int)AT(ctx, FSPICK, sys3(__NR_fspick, mount, "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH));
+		if (fs < 0)
+			return fs;
+		if ((error = configure(ctx, fs, op_text(ctx, 2), NUMBER(3))) < 0 ||
+		    (error = configure_superblock(ctx, fs, NUMBER(4))) < 0)
+			return error;
+		error = (int)AT(ctx, FSCONFIG, sys_fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0));
+		if (error < 0) {
+			read_log(ctx, fs);
+			return error;
+		}
+	}
+	if ((error = set_attributes(ctx, mount, NUMBER(0), NUMBER(1), 0, 0, 1)) < 0)
+		return error;
+	return set_attributes(ctx, mount, 0, 0, NUMBER(2) & ~(uint64_t)MS_REC, (NUMBER(2) & MS_REC) != 0, 1);
+}
+
+/* A clone of what the descriptor stands on, or that place itself where open_tree(2) is refused. */
+static int clone_of(struct context *ctx, int fd, unsigned flags) {
+	long clone =
+		AT(ctx, OPEN_TREE, sys_open_tree(fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | flags));
+	return is_refused(clone) ? (int)AT(ctx, DUP3, sys_fcntl(fd, F_DUPFD_CLOEXEC, 0)) : (int)clone;
+}
+
+/* One read-only tmpfs serves all masked directories; with room for no file but its own root. */
+static int mask_directory(struct context *ctx, int target) {
+	if (ctx->mask_tmpfs >= 0) {
+		cleanup_fd int clone = clone_of(ctx, ctx->mask_tmpfs, 0);
+		return clone < 0 ? clone : attach(ctx, &clone, target, op_text(ctx, 0));
+	}
+	cleanup_fd int fs = (int)AT(ctx, FSOPEN, sys2(__NR_fsopen, "tmpfs", FSOPEN_CLOEXEC));
+	if (is_refused(fs)) {
+		char path[48];
+		fd_path(path, target);
+		TRY(ctx, MOUNT,
+		    sys_mount("tmpfs", path, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
+			      "nr_blocks=1,nr_inodes=1"));
+		return 0;
+	}
+	if (fs < 0)
+		return fs;
+	TRY(ctx, FSCONFIG, sys_fsconfig(fs, FSCONFIG_SET_STRING, "nr_blocks", "1", 0));
+	TRY(ctx, FSCONFIG, sys_fsconfig(fs, FSCONFIG_SET_STRING, "nr_inodes", "1", 0));
+	TRY(ctx, FSCONFIG, sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0));
+	int mount = (int)AT(ctx, FSMOUNT,
+			    sys3(__NR_fsmount, fs, FSMOUNT_CLOEXEC,
+				 MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC));
+	if (mount < 0)
+		return mount;
+	ctx->mask_tmpfs = mount;
+	TRY(ctx, MOVE_MOUNT, sys_move_mount(mount, target));
+	return 0;
+}
+
+int op_mask(struct context *ctx) {
+	struct sys_stat st;
+	cleanup_fd int target = resolve_in_root(ctx, op_text(ctx, 0), 0);
+	/* Only a missing target is nothing to mask; a missing /dev/null would be (CVE-2025-31133). */
+	if (target == -ENOENT)
+		return 0;
+	if (target < 0)
+		return target;
+	TRY(ctx, FSTAT, sys_fstat(target, &st));
+	if ((st.mode & S_IFMT) == S_IFDIR)
+		return mask_directory(ctx, target);
+	int null = open_host_null(ctx);
+	if (null < 0)
+		return null;
+	cleanup_fd int clone = clone_of(ctx, null, 0);
+	return clone < 0 ? clone : attach(ctx, &clone, target, op_text(ctx, 0));
+}
+
+int op_readonly(struct context *ctx) {
+	int error;
+	cleanup_fd int target = resolve_in_root(ctx, op_text(ctx, 0), 0);
+	if (target == -ENOENT)
+		return 0;
+	if (target < 0)
+		return target;
+	cleanup_fd int clone = clone_of(ctx, target, AT_RECURSIVE);
+	if (clone < 0)
+		return clone;
+	/* Submounts too: a volume below a read-only directory is part of what was asked for (S-27). */
+	error = set_attributes(ctx, clone, MOUNT_ATTR_RDONLY, 0, 0, 1, 0);
+	int late = is_refused(error) || error == -EINVAL;
+	if (error < 0 && !late)
+		return error;
+	if ((error = attach(ctx, &clone, target, op_text(ctx, 0))) < 0 || !late)
+		return error;
+	return set_attributes(ctx, clone, MOUNT_ATTR_RDONLY, 0, 0, 0, 1);
+}
+
+int op_pivot(struct context *ctx) {
+	TRY(ctx, FCHDIR, sys1(__NR_fchdir, ctx->root));
+	if (has_flag(ctx, OCIRUN_FLAG_NO_PIVOT)) {
+		/* On an initramfs pivot_root(2) answers EINVAL; the old root stays mounted below the new one. */
+		TRY(ctx, CHROOT, sys1(__NR_chroot, "."));
+		TRY(ctx, CHDIR, sys1(__NR_chdir, "/"));
+		return 0;
+	}
+	cleanup_fd int old = (int)AT(ctx, OPENAT, sys_openat(AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0));
+	if (old < 0)
+		return old;
+	/* Stacked on itself: no directory for the old root has to exist in the image. */
+	TRY(ctx, PIVOT_ROOT, sys2(__NR_pivot_root, ".", "."));
+	TRY(ctx, FCHDIR, sys1(__NR_fchdir, old));
+	/* Not shared any more, or the detach below would travel to the host. */
+	TRY(ctx, MOUNT, sys_mount(NULL, ".", NULL, MS_REC | MS_SLAVE, NULL));
+	TRY(ctx, UMOUNT2, sys2(__NR_umount2, ".", MNT_DETACH));
+	TRY(ctx, CHDIR, sys1(__NR_chdir, "/"));
+	return 0;
+}
+
+int op_root_attributes(struct context *ctx) {
+	int error;
+	ctx->detail = "/";
+	if (NUMBER(0) != 0) {
+		struct mount_attr attr = { .attr_set = NUMBER(0) };
+		error = (int)AT(ctx, MOUNT_SETATTR, sys_mount_setattr(ctx->root, "", AT_EMPTY_PATH, &attr));
+		if (is_refused(error))
+			error = (int)sys_mount(NULL, "/", NULL,
+					       MS_REMOUNT | MS_BIND | mount_flags(attributes_of(ctx->root) | NUMBER(0)),
+					       NULL);
+		if (error < 0)
+			return error;
+	}
+	if (NUMBER(2) != 0)
+		TRY(ctx, MOUNT, sys_mount(NULL, "/", NULL, NUMBER(2), NULL));
+	return 0;
+}

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Operations on namespaces, identities of namespaces, and the rendezvous with the parent.
+ */
+#include "init.h"
+
+#define NS_GET_NSTYPE 0xb703
+#define IFF_UP 0x1
+#define SIOCGIFFLAGS 0x8913
+#define SIOCSIFFLAGS 0x8914
+
+int op_open_namespace(struct context *ctx) {
+	const char *path = ctx->detail = op_text(ctx, 0);
+	long fd = AT(ctx, OPENAT, sys_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0));
+	if (fd < 0)
+		return (int)fd;
+	ctx->slots[ctx->op->slot[0]] = (int)fd;
+	/* "An error if the path is not of that type": asked here, while nothing has happened yet (4.11). */
+	long type = AT(ctx, VERIFY_NAMESPACE, sys3(__NR_ioctl, fd, NS_GET_NSTYPE, 0));
+	return type == (long)ctx->op->number[0] ? 0 : -EINVAL;
+}
+
+int op_join(struct context *ctx) {
+	int *fd = &ctx->slots[ctx->op->slot[0]];
+	TRY(ctx, SETNS, sys2(__NR_setns, *fd, ctx->op->number[0]));
+	sys_close(*fd);
+	*fd = FD_NONE;
+	return 0;
+}
+
+int op_unshare(struct context *ctx) {
+	TRY(ctx, UNSHARE, sys1(__NR_unshare, ctx->op->number[0]));
+	return 0;
+}
+
+/* The maps must be there before the next exec or id change: unmapped ids lose all capabilities. */
+int op_id_maps(struct context *ctx) {
+	int sync = ctx->slots[OCIRUN_SLOT_SYNC];
+	int error;
+	if (has_flag(ctx, OCIRUN_FLAG_DUMPABLE))
+		TRY(ctx, PRCTL, sys_prctl(PR_SET_DUMPABLE, 1, 0, 0));
+	if ((error = send_message(ctx, sync, OCIRUN_MSG_NEED_ID_MAPS, 0, 0, FD_NONE)) < 0)
+		return error;
+	if ((error = receive_message(ctx, sync, OCIRUN_MSG_PROCEED, NULL)) < 0)
+		return error;
+	TRY(ctx, SETRESGID, sys3(__NR_setresgid, 0, 0, 0));
+	TRY(ctx, SETRESUID, sys3(__NR_setresuid, 0, 0, 0));
+	if (has_flag(ctx, OCIRUN_FLAG_SETGROUPS))
+		TRY(ctx, SETGROUPS, sys2(__NR_setgroups, 0, NULL));
+	TRY(ctx, PRCTL, sys_prctl(PR_SET_DUMPABLE, 0, 0, 0));
+	return 0;
+}
+
+/* A pid namespace takes effect for children only, and so does a time namespace.  CLONE_PARENT makes the child our
+ * sibling: the runtime, not this process that is about to end, is the parent of init. */
+int op_fork(struct context *ctx) {
+	int pidfd = FD_NONE;
+	unsigned long flags = ctx->op->number[0] | CLONE_PARENT | CLONE_PIDFD;
+	/* The third argument receives the pidfd on every architecture; the others are unused. */
+	long pid = AT(ctx, CLONE, sys5(__NR_clone, flags, 0, &pidfd, 0, 0));
+	if (pid < 0)
+		return (int)pid;
+	if (pid == 0) {
+		TRY(ctx, PRCTL, sys_prctl(PR_SET_DUMPABLE, 0, 0, 0));
+		return 0;
+	}
+	int error = send_message(ctx, ctx->slots[OCIRUN_SLOT_SYNC], OCIRUN_MSG_INIT_PID, 0, (int)pid, pidfd);
+	if (error < 0) {
+		sys4(__NR_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+		return error;
+	}
+	sys1(__NR_exit_group, 0);
+	__builtin_unreachable();
+}
+
+int op_barrier(struct context *ctx) {
+	int sync = ctx->slots[OCIRUN_SLOT_SYNC];
+	int rights = FD_NONE;
+	int error = send_message(ctx, sync, OCIRUN_MSG_AT_BARRIER, (uint32_t)ctx->op->number[0], 0, FD_NONE);
+	if (error < 0)
+		return error;
+	if ((error = receive_message(ctx, sync, OCIRUN_MSG_PROCEED, &rights)) < 0)
+		return error;
+	if (ctx->op->slot[0] >= 0)
+		ctx->slots[ctx->op->slot[0]] = rights;
+	else
+		sys_close(rights);
+	return 0;
+}
+
+static int write_all(struct context *ctx, int fd, const char *data) {
+	size_t size = text_length(data);
+	long written;
+	/* One write: files of procfs take their value whole. */
+	do
+		written = AT(ctx, WRITE, sys3(__NR_write, fd, data, size));
+	while (written == -EINTR);
+	if (written < 0)
+		return (int)written;
+	return (size_t)written == size ? 0 : -EIO;
+}
+
+int op_write_proc(struct context *ctx) {
+	ctx->detail = op_text(ctx, 0);
+	cleanup_fd int fd = open_below_proc(ctx, 0, op_text(ctx, 0), O_WRONLY | O_NOCTTY);
+	return fd < 0 ? fd : write_all(ctx, fd, op_text(ctx, 1));
+}
+
+int op_sysctl(struct context *ctx) {
+	char path[SYS_PATH_MAX];
+	size_t size = text_copy(path, sizeof path, "sys/");
+	ctx->detail = op_text(ctx, 0);
+	if (size + text_copy(path + size, sizeof path - size, op_text(ctx, 0)) >= sizeof path)
+		return fail(ctx, OCIRUN_SITE_OPENAT2, ENAMETOOLONG);
+	cleanup_fd int fd = open_below_proc(ctx, 1, path, O_WRONLY | O_NOCTTY);
+	return fd < 0 ? fd : write_all(ctx, fd, op_text(ctx, 1));
+}
+
+int op_hostname(struct context *ctx) {
+	const char *name = op_text(ctx, 0);
+	TRY(ctx, SETHOSTNAME, sys2(__NR_sethostname, name, text_length(name)));
+	return 0;
+}
+
+int op_domainname(struct context *ctx) {
+	const char *name = op_text(ctx, 0);
+	TRY(ctx, SETDOMAINNAME, sys2(__NR_setdomainname, name, text_length(name)));
+	return 0;
+}
+
+int op_loopback(struct context *ctx) {
+	struct {
+		char name[16];
+		short flags;
+		char rest[22];
+	} request = { "lo", 0, { 0 } };
+	cleanup_fd int fd = (int)AT(ctx, SOCKET, sys3(__NR_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+	if (fd < 0)
+		return fd;
+	TRY(ctx, IOCTL, sys3(__NR_ioctl, fd, SIOCGIFFLAGS, &request));
+	request.flags |= IFF_UP;
+	TRY(ctx, IOCTL, sys3(__NR_ioctl, fd, SIOCSIFFLAGS, &request));
+	return 0;
+}
+
+/* A session keyring of our own: without it the container could search the caller's (V-14). */
+int op_keyring(struct context *ctx) {
+	long serial = AT(ctx, KEYCTL, sys2(__NR_keyctl, KEYCTL_JOIN_SESSION_KEYRING, op_text(ctx, 0)));
+	if (serial == -ENOSYS && has_flag(ctx, OCIRUN_FLAG_BEST_EFFORT))
+		return 0;
+	if (serial < 0)
+		return (int)serial;
+	/* Possessor: all; owner: view, read, search.  What the kernel gives a session keyring by itself leaves the
+	 * owner nothing but view. */
+	TRY(ctx, KEYCTL, sys3(__NR_keyctl, KEYCTL_SETPERM, serial, 0x3f0b0000));
+	return 0;
+}

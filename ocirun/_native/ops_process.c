@@ -1,0 +1,458 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The process: session, limits, identity, capabilities, the wait for `start`, hooks, seccomp, execve.
+ */
+#include "init.h"
+
+#define NUMBER(which) (ctx->op->number[which])
+
+int op_setsid(struct context *ctx) {
+	/* EPERM: we lead a group already, which a freshly cloned process does not; pid 1 of a pid namespace may. */
+	long result = AT(ctx, SETSID, sys0(__NR_setsid));
+	return result < 0 && result != -EPERM ? (int)result : 0;
+}
+
+/* "(unreachable)/..." is what the raw call says of a directory outside the root; libc hides it (CVE-2024-21626). */
+static int verify_cwd(struct context *ctx) {
+	char path[SYS_PATH_MAX];
+	long size = AT(ctx, GETCWD, sys2(__NR_getcwd, path, sizeof path));
+	if (size < 0 && size != -ENOENT)
+		return (int)size;
+	return size > 0 && path[0] == '/' ? 0 : fail(ctx, OCIRUN_SITE_VERIFY_CWD, EXDEV);
+}
+
+int op_chdir(struct context *ctx) {
+	ctx->detail = op_text(ctx, 0);
+	TRY(ctx, CHDIR, sys1(__NR_chdir, ctx->detail));
+	return verify_cwd(ctx);
+}
+
+int op_rlimit(struct context *ctx) {
+	uint64_t limit[2] = { NUMBER(1), NUMBER(2) };
+	TRY(ctx, PRLIMIT64, sys4(__NR_prlimit64, 0, NUMBER(0), limit, NULL));
+	return 0;
+}
+
+int op_personality(struct context *ctx) {
+	TRY(ctx, PERSONALITY, sys1(__NR_personality, NUMBER(0)));
+	return 0;
+}
+
+int op_bounding(struct context *ctx) {
+	/* EINVAL ends the list: this kernel knows no more capabilities. */
+	for (unsigned long bit = 0; bit < 64; bit++) {
+		long present = AT(ctx, PRCTL, sys_prctl(PR_CAPBSET_READ, bit, 0, 0));
+		if (present == -EINVAL)
+			break;
+		if (present < 0)
+			return (int)present;
+		if (present && !(NUMBER(0) & (1ull << bit)))
+			TRY(ctx, PRCTL, sys_prctl(PR_CAPBSET_DROP, bit, 0, 0));
+	}
+	return 0;
+}
+
+int op_ids(struct context *ctx) {
+	const uint32_t *groups = (const uint32_t *)(const void *)op_text(ctx, 0);
+	uint32_t count = plan_text_size(&ctx->plan, ctx->op->text[0]) / 4;
+	uint32_t found[3];
+
+	TRY(ctx, PRCTL, sys_prctl(PR_SET_KEEPCAPS, 1, 0, 0));
+	/* Always, also for an empty list: the caller's groups must not survive (V-10).  A user namespace in which
+	 * setgroups is denied has none to give: the builder leaves the list out then, which is text 0. */
+	if (groups) {
+		TRY(ctx, SETGROUPS, sys2(__NR_setgroups, count, groups));
+		long left = AT(ctx, SETGROUPS, sys2(__NR_getgroups, 0, NULL));
+		if (left != (long)count)
+			return fail(ctx, OCIRUN_SITE_VERIFY_IDS, EPERM);
+	}
+	TRY(ctx, SETRESGID, sys3(__NR_setresgid, NUMBER(1), NUMBER(1), NUMBER(1)));
+	TRY(ctx, SETRESUID, sys3(__NR_setresuid, NUMBER(0), NUMBER(0), NUMBER(0)));
+	TRY(ctx, PRCTL, sys_prctl(PR_SET_KEEPCAPS, 0, 0, 0));
+	TRY(ctx, SETRESUID, sys3(__NR_getresuid, &found[0], &found[1], &found[2]));
+	if (found[0] != NUMBER(0) || found[1] != NUMBER(0) || found[2] != NUMBER(0))
+		return fail(ctx, OCIRUN_SITE_VERIFY_IDS, EPERM);
+	TRY(ctx, SETRESGID, sys3(__NR_getresgid, &found[0], &found[1], &found[2]));
+	if (found[0] != NUMBER(1) || found[1] != NUMBER(1) || found[2] != NUMBER(1))
+		return fail(ctx, OCIRUN_SITE_VERIFY_IDS, EPERM);
+	/* A change of ids may have made us dumpable by the sysctl fs.suid_dumpable. */
+	TRY(ctx, PRCTL, sys_prctl(PR_SET_DUMPABLE, 0, 0, 0));
+	return 0;
+}
+
+struct capabilities {
+	struct __user_cap_header_struct header;
+	struct __user_cap_data_struct data[2];
+};
+
+static long set_capabilities(uint64_t effective, uint64_t permitted, uint64_t inheritable) {
+	struct capabilities want = { { _LINUX_CAPABILITY_VERSION_3, 0 }, { { 0 } } };
+	struct capabilities have = want;
+	for (unsigned word = 0; word < 2; word++) {
+		want.data[word].effective = (uint32_t)(effective >> (32 * word));
+		want.data[word].permitted = (uint32_t)(permitted >> (32 * word));
+		want.data[word].inheritable = (uint32_t)(inheritable >> (32 * word));
+	}
+	long result = sys2(__NR_capset, &want.header, want.data);
+	if (result < 0)
+		return result;
+	result = sys2(__NR_capget, &have.header, have.data);
+	if (result < 0)
+		return result;
+	return memcmp(want.data, have.data, sizeof want.data) == 0 ? 0 : -EPERM;
+}
+
+/* The builder says what to hold when: CAP_SYS_ADMIN stays permitted until the filter of a process without
+ * no_new_privs is loaded, everything else is as the container process will have it. */
+int op_capabilities(struct context *ctx) {
+	TRY(ctx, CAPSET, set_capabilities(NUMBER(0), NUMBER(1), NUMBER(2)));
+	if (has_flag(ctx, OCIRUN_FLAG_FINAL))
+		return 0; /* the kernel has lowered ambient along with permitted */
+	/* Raised once everything is in its final place: ambient needs permitted and inheritable. */
+	TRY(ctx, PRCTL, sys_prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0));
+	for (unsigned long bit = 0; bit < 64; bit++)
+		if (NUMBER(3) & (1ull << bit))
+			TRY(ctx, PRCTL, sys_prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, bit, 0));
+	return 0;
+}
+
+int op_no_new_privileges(struct context *ctx) {
+	TRY(ctx, PRCTL, sys_prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0));
+	return 0;
+}
+
+/* May this user execute it?  faccessat2(2) (5.8) answers for the effective ids; an older kernel says so at execve. */
+static long may_execute(const char *path) {
+	struct sys_stat st = { 0 };
+	long result = sys_stat(AT_FDCWD, path, 0, &st);
+	if (result < 0)
+		return result;
+	if ((st.mode & S_IFMT) != S_IFREG)
+		return -EACCES;
+	result = sys4(__NR_faccessat2, AT_FDCWD, path, 1 /* X_OK */, AT_EACCESS);
+	return result == -ENOSYS || result == -EPERM ? 0 : result;
+}
+
+int op_find_executable(struct context *ctx) {
+	const char *name = op_text(ctx, 0), *path = op_text(ctx, 1);
+	long best = -ENOENT;
+
+	ctx->detail = name;
+	if (!*name)
+		return fail(ctx, OCIRUN_SITE_FIND_EXECUTABLE, ENOENT);
+	if (text_find(name, '/')) {
+		ctx->executable = name;
+		return (int)AT(ctx, FIND_EXECUTABLE, may_execute(name));
+	}
+	while (path) {
+		const char *end = text_find(path, ':');
+		size_t size = end ? (size_t)(end - path) : text_length(path);
+		/* An empty entry is the working directory, as execvp(3) has it. */
+		if (size + 2 + text_length(name) < sizeof ctx->executable_text) {
+			char *text = ctx->executable_text;
+			memcpy(text, path, size);
+			if (size > 0)
+				text[size++] = '/';
+			text_copy(text + size, sizeof ctx->executable_text - size, name);
+			long result = may_execute(text);
+			if (result == 0) {
+				ctx->executable = text;
+				return 0;
+			}
+			if (result != -ENOENT && result != -ENOTDIR)
+				best = result;
+		}
+		path = end ? end + 1 : NULL;
+	}
+	return (int)AT(ctx, FIND_EXECUTABLE, best);
+}
+
+/* Signals that end a process; pid 1 of a namespace would never get them, and `kill` of a created container should
+ * work. */
+static const unsigned char fatal_signals[] = { 1, 2, 3, 6, 10, 12, 13, 14, 15, 24, 25, 26, 27, 29, 30, 31 };
+
+static int open_signals(void) {
+	uint64_t set = 0;
+	for (unsigned i = 0; i < sizeof fatal_signals; i++)
+		set |= 1ull << (fatal_signals[i] - 1);
+	return (int)sys4(__NR_signalfd4, FD_NONE, &set, sizeof set, O_CLOEXEC);
+}
+
+/* Created.  From the parent's PROCEED on the creator may go away; only `start` releases us, over its own connection,
+ * which it keeps to learn how execve went. */
+int op_wait_start(struct context *ctx) {
+	int *listening = &ctx->slots[ctx->op->slot[0]];
+	int *sync = &ctx->slots[OCIRUN_SLOT_SYNC];
+	cleanup_fd int signals = (int)AT(ctx, SIGNALFD4, open_signals());
+	int error;
+
+	if (signals < 0)
+		return signals;
+	sys_close(*sync);
+	*sync = FD_NONE;
+	for (;;) {
+		struct sys_pollfd poll[2] = { { *listening, POLLIN, 0 }, { signals, POLLIN, 0 } };
+		long ready = AT(ctx, POLL, sys5(__NR_ppoll, poll, 2, NULL, NULL, 0));
+		if (ready == -EINTR)
+			continue;
+		if (ready < 0)
+			return (int)ready;
+		if (poll[1].revents) {
+			uint32_t info[32];
+			sys3(__NR_read, signals, info, sizeof info);
+			sys1(__NR_exit_group, 128 + info[0]);
+		}
+		int connection = (int)sys4(__NR_accept4, *listening, NULL, NULL, O_CLOEXEC);
+		if (connection < 0)
+			continue;
+		/* A `start` that was killed before it said so has not started us. */
+		error = receive_message(ctx, connection, OCIRUN_MSG_START, NULL);
+		if (error == 0) {
+			ctx->start = connection;
+			break;
+		}
+		sys_close(connection);
+	}
+	sys_close(*listening);
+	*listening = FD_NONE;
+	return 0;
+}
+
+static void reset_signals(void) {
+	struct {
+		uintptr_t handler;
+		unsigned long flags;
+		uintptr_t restorer;
+		uint64_t mask;
+	} action = { 0, 0, 0, 0 };
+	uint64_t none = 0;
+	/* The spawn resets handlers; SIG_IGN would survive execve. */
+	for (int signal = 1; signal <= SYS_NSIG; signal++)
+		sys4(__NR_rt_sigaction, signal, &action, NULL, sizeof none);
+	sys4(__NR_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof none);
+}
+
+/* An argv or envp on pages of our own: there is no heap. */
+static const char **text_vector(struct context *ctx, const char *first, uint64_t count) {
+	size_t size = (size_t)(count + 1) * sizeof(char *);
+	long address =
+		AT(ctx, MMAP,
+		   sys6(__NR_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, FD_NONE, 0));
+	if (address < 0 && address > -4096)
+		return NULL;
+	const char **vector = (const char **)address;
+	for (uint64_t i = 0; i < count; i++, first = next_text(first))
+		vector[i] = first;
+	return vector;
+}
+
+/* What the hook reads: the state with our pid as its namespace sees it, in a file that no pipe's size limits. */
+static int hook_stdin(struct context *ctx) {
+	const char *state = op_text(ctx, 3);
+	size_t at = NUMBER(3), size = text_length(state);
+	char pid[24];
+	size_t digits = text_number(pid, (uint64_t)sys0(__NR_getpid));
+	int fds[2] = { FD_NONE, FD_NONE };
+	cleanup_fd int file = (int)sys2(__NR_memfd_create, "ocirun-hook-state", MFD_CLOEXEC);
+	if (file < 0) {
+		/* No memfd: a pipe takes 64 KiB without a reader. */
+		TRY(ctx, MEMFD_CREATE, size + digits > 65536 ? file : sys2(__NR_pipe2, fds, O_CLOEXEC));
+		file = fds[1];
+	}
+	if (sys3(__NR_write, file, state, at) != (long)at || sys3(__NR_write, file, pid, digits) != (long)digits ||
+	    sys3(__NR_write, file, state + at, size - at) != (long)(size - at)) {
+		sys_close(fds[0]);
+		return fail(ctx, OCIRUN_SITE_WRITE, EIO);
+	}
+	if (fds[0] >= 0)
+		return fds[0];
+	TRY(ctx, READ, sys3(__NR_lseek, file, 0, 0));
+	return take_fd(&file);
+}
+
+static void run_hook(struct context *ctx, int input, int failure) {
+	const char **args = text_vector(ctx, op_text(ctx, 1), NUMBER(0));
+	const char **env = text_vector(ctx, op_text(ctx, 2), NUMBER(1));
+	int error = -ENOMEM;
+	if (args && env) {
+		sys2(__NR_setpgid, 0, 0);
+		sys_dup3(input, 0, 0);
+		reset_signals();
+		error = (int)sys3(__NR_execve, op_text(ctx, 0), args, env);
+	}
+	error = -error;
+	sys3(__NR_write, failure, &error, sizeof error);
+	sys1(__NR_exit_group, 127);
+}
+
+static int wait_hook(struct context *ctx, int pidfd, int pid) {
+	struct sys_pollfd poll = { pidfd, POLLIN, 0 };
+	struct sys_timespec left = { (int64_t)(NUMBER(2) / 1000), (int64_t)(NUMBER(2) % 1000) * 1000000 };
+	int status = 0;
+	long ready;
+	/* ppoll(2) leaves the remaining time in `left`. */
+	do
+		ready = AT(ctx, POLL, sys5(__NR_ppoll, &poll, 1, NUMBER(2) ? &left : NULL, NULL, 0));
+	while (ready == -EINTR);
+	if (ready <= 0)
+		sys2(__NR_kill, -pid, SIGKILL); /* its whole group */
+	TRY(ctx, WAIT4, sys4(__NR_wait4, pid, &status, 0x40000000 /* __WALL */, NULL));
+	if (ready == 0)
+		return fail(ctx, OCIRUN_SITE_HOOK_TIMEOUT, ETIMEDOUT);
+	if (ready < 0)
+		return (int)ready;
+	if ((status & 0x7f) != 0)
+		return fail(ctx, OCIRUN_SITE_HOOK_SIGNAL, status & 0x7f);
+	return status == 0 ? 0 : fail(ctx, OCIRUN_SITE_HOOK_EXIT, (status >> 8) & 0xff);
+}
+
+int op_hook(struct context *ctx) {
+	int failure[2], pidfd = FD_NONE, error = 0;
+
+	ctx->detail = op_text(ctx, 0);
+	cleanup_fd int input = hook_stdin(ctx);
+	if (input < 0)
+		return input;
+	TRY(ctx, OPENAT, sys2(__NR_pipe2, failure, O_CLOEXEC));
+	long pid = AT(ctx, CLONE, sys5(__NR_clone, SIGCHLD | CLONE_PIDFD, 0, &pidfd, 0, 0));
+	if (pid == 0)
+		run_hook(ctx, input, failure[1]);
+	sys_close(failure[1]);
+	if (pid < 0) {
+		sys_close(failure[0]);
+		return (int)pid;
+	}
+	long size = sys3(__NR_read, failure[0], &error, sizeof error);
+	sys_close(failure[0]);
+	int result = wait_hook(ctx, pidfd, (int)pid);
+	sys_close(pidfd);
+	return size == sizeof error ? fail(ctx, OCIRUN_SITE_HOOK_EXEC, error) : result;
+}
+
+/* Between loading a filter with a listener and the agent holding that listener, every call of this thread may be one
+ * that the agent has to answer.  So a second thread, which has no filter, sends it and closes it; this one only looks
+ * at memory until that is done. */
+struct handover {
+	volatile int listener; /* FD_NONE until the filter is loaded */
+	volatile int done;     /* 1, or -errno */
+	struct context *ctx;
+	char text[OCIRUN_MAX_MESSAGE];
+	size_t size;
+	_Alignas(16) char stack[8192];
+};
+
+static void hand_over(void *argument) {
+	struct handover *handover = argument;
+	while (handover->listener == FD_NONE)
+		sys0(__NR_sched_yield);
+	int result = 1;
+	if (handover->listener >= 0) {
+		result = send_rights(op_slot(handover->ctx, 0), handover->text, handover->size, handover->listener);
+		sys_close(handover->listener);
+		sys_close(op_slot(handover->ctx, 0));
+	}
+	handover->done = result < 0 ? result : 1;
+	sys1(__NR_exit, 0);
+}
+
+static long start_thread(void *top, void (*entry)(void *), void *argument) {
+	unsigned long flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
+	long result;
+#if defined(__x86_64__)
+	register long r10 __asm__("r10") = 0;
+	register long r8 __asm__("r8") = 0;
+	__asm__ volatile("syscall\n\ttest %%rax, %%rax\n\tjnz 1f\n\txor %%ebp, %%ebp\n\tmov %[argument], %%rdi\n\t"
+			 "call *%[entry]\n\tud2\n1:"
+			 : "=a"(result)
+			 : "a"(__NR_clone), "D"(flags), "S"(top), "d"(0), "r"(r10),
+			   "r"(r8), [entry] "r"(entry), [argument] "r"(argument)
+			 : "rcx", "r11", "memory");
+#else
+	register long x8 __asm__("x8") = __NR_clone;
+	register long x0 __asm__("x0") = (long)flags;
+	register long x1 __asm__("x1") = (long)top;
+	register long x2 __asm__("x2") = 0;
+	register long x3 __asm__("x3") = 0;
+	register long x4 __asm__("x4") = 0;
+	__asm__ volatile("svc 0\n\tcbnz x0, 1f\n\tmov x29, xzr\n\tmov x0, %[argument]\n\tblr %[entry]\n\tbrk 1\n1:"
+			 : "+r"(x0)
+			 : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), [entry] "r"(entry), [argument] "r"(argument)
+			 : "memory");
+	result = x0;
+#endif
+	return result;
+}
+
+static int seccomp_with_listener(struct context *ctx, struct sock_fprog *program) {
+	static struct handover handover;
+	long size = AT(ctx, READ, sys4(__NR_pread64, op_slot(ctx, 1), handover.text, sizeof handover.text, 0));
+	if (size < 0)
+		return (int)size;
+	handover.size = (size_t)size;
+	handover.listener = FD_NONE;
+	handover.ctx = ctx;
+	long thread = AT(ctx, CLONE, start_thread(handover.stack + sizeof handover.stack, hand_over, &handover));
+	if (thread < 0)
+		return (int)thread;
+	long listener = AT(ctx, SECCOMP, sys3(__NR_seccomp, SECCOMP_SET_MODE_FILTER, NUMBER(0), program));
+	handover.listener = listener < 0 ? -2 : (int)listener;
+	while (!handover.done)
+		__asm__ volatile("" ::: "memory");
+	if (listener < 0)
+		return (int)listener;
+	return handover.done < 0 ? (int)AT(ctx, SENDMSG, handover.done) : 0;
+}
+
+int op_seccomp(struct context *ctx) {
+	struct sock_fprog program = { (unsigned short)(plan_text_size(&ctx->plan, ctx->op->text[0]) /
+						       sizeof(struct sock_filter)),
+				      (struct sock_filter *)(uintptr_t)op_text(ctx, 0) };
+	if (has_flag(ctx, OCIRUN_FLAG_NOTIFY))
+		return seccomp_with_listener(ctx, &program);
+	TRY(ctx, SECCOMP, sys3(__NR_seccomp, SECCOMP_SET_MODE_FILTER, NUMBER(0), &program));
+	return 0;
+}
+
+static int move_fd(int fd, unsigned *to) {
+	if (fd < 0 || sys_dup3(fd, (int)*to, O_CLOEXEC) < 0)
+		return fd;
+	return (int)(*to)++;
+}
+
+/* Only 0-2, what the caller preserves, and our connection are left: close-on-exec, and not to be opened by a path.
+ * Done before the filter, which may forbid closing and telling alike. */
+int op_announce(struct context *ctx) {
+	unsigned first = 3 + ctx->plan.header->keep_count;
+	int connection = ctx->start >= 0 ? ctx->start : ctx->slots[OCIRUN_SLOT_SYNC];
+	int agent = ctx->op->slot[0] >= 0 ? op_slot(ctx, 0) : FD_NONE;
+	int text = ctx->op->slot[1] >= 0 ? op_slot(ctx, 1) : FD_NONE;
+
+	/* Each is moved to the lowest number that no one of them holds yet; above them everything goes. */
+	unsigned low = first + 3;
+	connection = (int)AT(ctx, FCNTL, sys_fcntl(connection, F_DUPFD_CLOEXEC, (long)low));
+	if (connection < 0)
+		return connection;
+	agent = agent < 0 ? agent : (int)sys_fcntl(agent, F_DUPFD_CLOEXEC, (long)low);
+	text = text < 0 ? text : (int)sys_fcntl(text, F_DUPFD_CLOEXEC, (long)low);
+	ctx->start = move_fd(connection, &first);
+	if (ctx->op->slot[0] >= 0)
+		ctx->slots[ctx->op->slot[0]] = move_fd(agent, &first);
+	if (ctx->op->slot[1] >= 0)
+		ctx->slots[ctx->op->slot[1]] = move_fd(text, &first);
+	/* All of them are close-on-exec since the start: this is the second line, and may be refused. */
+	sys_close_range(first, ~0u, 0);
+	return send_message(ctx, ctx->start, OCIRUN_MSG_EXECUTING, 0, 0, FD_NONE);
+}
+
+int op_exec(struct context *ctx) {
+	const char *first = op_text(ctx, 0);
+	const char **args = text_vector(ctx, first, NUMBER(0));
+	const char **env = text_vector(ctx, op_text(ctx, 1), NUMBER(1));
+
+	if (!args || !env)
+		return -ENOMEM;
+	ctx->detail = op_text(ctx, 2) ? op_text(ctx, 2) : ctx->executable ? ctx->executable : first;
+	sys1(__NR_umask, NUMBER(2));
+	reset_signals();
+	return (int)AT(ctx, EXECVE, sys3(__NR_execve, ctx->detail, args, env));
+}
