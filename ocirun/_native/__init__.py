@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The typed face of the C shim: the only importer of `_shim`, and one of the two places that know about cffi.
+
+Functions raise `KernelError`; descriptors that they return are owned by the caller.
+"""
+
+from __future__ import annotations
+
+import os
+from errno import EAGAIN, EINTR, ENOSYS, EPERM, ETIMEDOUT
+
+from ..errors import InternalError, KernelError
+from ._shim import ffi, lib
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MAX_MESSAGE: int = lib.OCIRUN_MAX_MESSAGE
+
+
+def site_name(site: int) -> str:
+    """Return the name of a call site as messages show it: the system call, in lower case."""
+    name: str = ffi.typeof("enum ocirun_site").elements.get(site, f"OCIRUN_SITE_{site}")
+    return name.removeprefix("OCIRUN_SITE_").lower()
+
+
+def _check(result: int, op: str, detail: str = "") -> int:
+    if result < 0:
+        raise KernelError(-result, op, detail)
+    return result
+
+
+def open_init(fallback_directory: str) -> int:
+    """Return an owned descriptor of ocirun-init, sealed (CVE-2019-5736).
+
+    Where memfd_create(2) is refused, an unlinked read-only file in `fallback_directory` serves; it must not be used
+    for a second container, since what runs first could reach it.
+    """
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "ocirun-init")
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        program = os.read(fd, 1 << 20)
+    finally:
+        os.close(fd)
+    result = lib.ocirun_sealed_memfd(b"ocirun-init", program, len(program), 1)
+    if result >= 0:
+        return int(result)
+    if -result not in (ENOSYS, EPERM, 13):  # 13: EACCES, vm.memfd_noexec = 2
+        raise KernelError(-result, "memfd_create", "ocirun-init")
+    return _unlinked_copy(program, fallback_directory)
+
+
+def _unlinked_copy(program: bytes, directory: str) -> int:
+    writer = os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o500)
+    try:
+        os.write(writer, program)
+        # Opened again for reading only, so that no writer is left: execveat(2) would answer ETXTBSY.
+        return os.open(f"/proc/self/fd/{writer}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(writer)
+
+
+def sealed_memfd(name: str, content: bytes) -> int:
+    """Return an owned descriptor of an immutable anonymous file with this content, at offset 0."""
+    result = lib.ocirun_sealed_memfd(name.encode(), content, len(content), 0)
+    if result >= 0:
+        os.lseek(result, 0, os.SEEK_SET)
+    return _check(result, "memfd_create", name)
+
+
+def plan_file(content: bytes, fallback_directory: str) -> int:
+    """Return an owned descriptor for a plan: a sealed memfd, or an unlinked file where memfds are refused."""
+    result = lib.ocirun_sealed_memfd(b"ocirun-plan", content, len(content), 0)
+    if result >= 0:
+        return int(result)
+    if -result not in (ENOSYS, EPERM, 13):
+        raise KernelError(-result, "memfd_create", "plan")
+    return _unlinked_copy(content, fallback_directory)
+
+
+class Spawned:
+    """A process that was started: its pid, an owned pidfd, and whether it was born in the cgroup asked for."""
+
+    __slots__ = ("pid", "pidfd", "placed")
+
+    def __init__(self, pid: int, pidfd: int, placed: bool) -> None:
+        self.pid = pid
+        self.pidfd = pidfd
+        self.placed = placed
+
+
+def spawn(
+    executable: int,
+    plan: int,
+    stdio: Sequence[int],
+    keep: Sequence[int],
+    inputs: Sequence[int],
+    *,
+    clone_flags: int = 0,
+    cgroup: int = -1,
+) -> Spawned:
+    """Start ocirun-init on a plan; all descriptors are borrowed.
+
+    `keep` become 3.., `inputs` are the plan's first slots.  Nothing of the calling process or thread is changed.
+    """
+    numbers = [*stdio, *keep, plan, *inputs]
+    descriptors = ffi.new("int[]", numbers)
+    request = ffi.new("struct ocirun_spawn *")
+    request.executable = executable
+    request.descriptors = descriptors
+    request.count = len(numbers)
+    request.keep_count = len(keep)
+    request.clone_flags = clone_flags
+    request.cgroup = cgroup
+    pid = lib.ocirun_spawn(request)
+    if pid < 0:
+        raise KernelError(-pid, site_name(request.site), "starting ocirun-init")
+    return Spawned(pid, request.pidfd, bool(request.placed))
+
+
+def socketpair() -> tuple[int, int]:
+    """Return two connected SOCK_SEQPACKET descriptors, both owned."""
+    pair = ffi.new("int[2]")
+    _check(lib.ocirun_socketpair(pair), "socketpair")
+    return pair[0], pair[1]
+
+
+def listen(path: str) -> int:
+    """Bind and listen on a SOCK_SEQPACKET socket; the path must be short (108 bytes), see `short_path`."""
+    return _check(lib.ocirun_listen(os.fsencode(path)), "bind", path)
+
+
+def connect(path: str, *, stream: bool, timeout_s: float = 10.0) -> int:
+    """Connect to a unix socket of any path length; returns an owned descriptor."""
+    encoded = os.fsencode(path)
+    if len(encoded) < 100:
+        return _check(
+            lib.ocirun_connect(encoded, int(stream), int(timeout_s * 1000)), "connect", path
+        )
+    directory = os.open(os.path.dirname(path) or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        short = f"/proc/self/fd/{directory}/".encode() + os.fsencode(os.path.basename(path))
+        return _check(
+            lib.ocirun_connect(short, int(stream), int(timeout_s * 1000)), "connect", path
+        )
+    finally:
+        os.close(directory)
+
+
+class Message:
+    """A message of ocirun-init, decoded; `rights` is an owned descriptor or -1."""
+
+    __slots__ = ("detail", "error", "kind", "op", "origin", "pid", "rights", "site", "value")
+
+    def __init__(self, content: bytes, rights: int) -> None:
+        size = ffi.sizeof("struct ocirun_message")
+        if len(content) < size:
+            raise InternalError(f"message of {len(content)} bytes from ocirun-init")
+        head = ffi.cast("struct ocirun_message *", ffi.from_buffer(content))
+        end_of_origin = size + head.origin_size
+        self.kind: int = head.kind
+        self.op: int = head.op
+        self.site: int = head.site
+        self.error: int = head.error
+        self.pid: int = head.pid
+        self.value: int = head.value
+        self.origin = content[size:end_of_origin].decode("utf-8", "replace")
+        self.detail = content[end_of_origin : end_of_origin + head.detail_size].decode(
+            "utf-8", "replace"
+        )
+        self.rights = rights
+
+
+def receive(fd: int, timeout_s: float | None) -> Message | None:
+    """Wait for one message; None at end-of-file.  Raises TimeoutError (a plain one) at the deadline."""
+    buffer = ffi.new("char[]", MAX_MESSAGE)
+    rights = ffi.new("int *")
+    timeout_ms = -1 if timeout_s is None else max(0, int(timeout_s * 1000))
+    while True:
+        size = lib.ocirun_receive(fd, buffer, MAX_MESSAGE, rights, timeout_ms)
+        # EINTR returns to Python so that signal handlers run; the next turn goes on waiting.
+        if size not in (-EINTR, -EAGAIN):
+            break
+    if size == -ETIMEDOUT:
+        raise TimeoutError
+    if _check(size, "recvmsg") == 0:
+        return None
+    return Message(bytes(ffi.buffer(buffer, size)), rights[0])
+
+
+def send(fd: int, kind: int, rights: int = -1) -> None:
+    """Send one message without text; `rights` is borrowed."""
+    message = ffi.new("struct ocirun_message *")
+    message.kind = kind
+    _check(
+        lib.ocirun_send(fd, ffi.cast("char *", message), ffi.sizeof("struct ocirun_message"), rights),
+        "sendmsg",
+    )
+
+
+def send_text(fd: int, text: bytes, rights: int = -1) -> None:
+    """Send bytes and a descriptor over a stream socket, as console and agent sockets expect."""
+    _check(lib.ocirun_send(fd, ffi.from_buffer(text), len(text), rights), "sendmsg")
+
+
+def wait(pidfd: int, timeout_s: float | None) -> int | None:
+    """Wait for a process to end; returns its status as waitpid(2) gives it, None where nobody can tell.
+
+    Raises TimeoutError at the deadline.  Reaps the process if it is our child.
+    """
+    status = ffi.new("int *")
+    timeout_ms = -1 if timeout_s is None else max(0, int(timeout_s * 1000))
+    while True:
+        result = lib.ocirun_wait(pidfd, timeout_ms, status)
+        if result != -EINTR:
+            break
+    if result == -ETIMEDOUT:
+        raise TimeoutError
+    _check(result, "poll")
+    return None if status[0] < 0 else int(status[0])
+
+
+def pidfd_signal(pidfd: int, number: int) -> None:
+    """Send a signal through a pidfd; ESRCH as KernelError where the process is gone."""
+    _check(lib.ocirun_pidfd_signal(pidfd, number), "pidfd_send_signal")
