@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this host can do, as far as decisions depend on it.
+
+`HostFacts()` looks at the host, each fact when it is first asked for and then never again: `create`
+pays only for what its config.json makes it ask.  `HostFacts.of(...)` describes a host that need not
+exist, so that everything that decides by facts is tested without one.
+
+Nothing here starts a program or changes anything.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn, TypeVar
+
+    T = TypeVar("T")
+
+# The specification's names of namespaces, and the kernel's.
+NAMESPACE_FILES = {
+    "cgroup": "cgroup",
+    "ipc": "ipc",
+    "mount": "mnt",
+    "network": "net",
+    "pid": "pid",
+    "time": "time",
+    "user": "user",
+    "uts": "uts",
+}
+
+_ALL_CAPABILITIES = (1 << 41) - 1
+_ALL_SECCOMP_ACTIONS = frozenset(
+    ("kill_process", "kill_thread", "trap", "errno", "user_notif", "trace", "log", "allow")
+)
+
+
+class HostFacts:
+    """A frozen view of the host, as the calling thread sees it.
+
+    Files below /proc and /sys that cannot be read make a fact false or empty, never an exception.
+    """
+
+    __slots__ = ("_known",)
+    _known: dict[str, object]
+
+    def __init__(self) -> None:
+        object.__setattr__(self, "_known", {})
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        kernel: tuple[int, ...] = (6, 12),
+        euid: int = 0,
+        effective_capabilities: int = _ALL_CAPABILITIES,
+        cap_last_cap: int = 40,
+        in_user_namespace: bool = False,
+        namespaces: frozenset[str] = frozenset(NAMESPACE_FILES),
+        namespace_ids: dict[str, tuple[int, int]] | None = None,
+        cgroup_layout: str = "unified",
+        lsms: frozenset[str] = frozenset(),
+        seccomp_actions: frozenset[str] = _ALL_SECCOMP_ACTIONS,
+        user_namespace_limit: int = 1 << 16,
+    ) -> HostFacts:
+        """Return facts about an imagined host, by default a recent one seen by root."""
+        self = cls()
+        self._known.update(
+            kernel=kernel,
+            euid=euid,
+            effective_capabilities=effective_capabilities,
+            cap_last_cap=cap_last_cap,
+            in_user_namespace=in_user_namespace,
+            namespaces=namespaces,
+            namespace_ids=namespace_ids or {},
+            cgroup_layout=cgroup_layout,
+            lsms=lsms,
+            seccomp_actions=seccomp_actions,
+            user_namespace_limit=user_namespace_limit,
+        )
+        return self
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"HostFacts are frozen: {name}")
+
+    def __repr__(self) -> str:
+        return f"HostFacts({', '.join(f'{k}={v!r}' for k, v in sorted(self._known.items()))})"
+
+    @property
+    def kernel(self) -> tuple[int, ...]:
+        """Major and minor version of the kernel, for comparison: `facts.kernel >= (5, 12)`."""
+        return self._fact("kernel", _read_kernel)
+
+    @property
+    def euid(self) -> int:
+        """Effective user id in the caller's user namespace."""
+        return self._fact("euid", os.geteuid)
+
+    @property
+    def effective_capabilities(self) -> int:
+        """The calling thread's effective capabilities as a bit mask."""
+        return self._fact("effective_capabilities", _read_effective_capabilities)
+
+    @property
+    def cap_last_cap(self) -> int:
+        """The highest capability number that the kernel knows."""
+        return self._fact("cap_last_cap", _read_cap_last_cap)
+
+    @property
+    def in_user_namespace(self) -> bool:
+        """True unless the caller is in the host's first user namespace."""
+        return self._fact("in_user_namespace", _read_in_user_namespace)
+
+    @property
+    def namespaces(self) -> frozenset[str]:
+        """The kinds of namespaces that the kernel has, in the specification's words."""
+        return self._fact("namespaces", _read_namespaces)
+
+    @property
+    def namespace_ids(self) -> dict[str, tuple[int, int]]:
+        """The caller's own namespaces: kind -> (device, inode) of /proc/thread-self/ns/*."""
+        return self._fact("namespace_ids", _read_namespace_ids)
+
+    @property
+    def cgroup_layout(self) -> str:
+        """What is mounted at /sys/fs/cgroup: "unified", "hybrid", "legacy" or "none".
+
+        In the hybrid layout the controllers are those of version 1, beside an empty version 2 tree.
+        """
+        return self._fact("cgroup_layout", _read_cgroup_layout)
+
+    @property
+    def lsms(self) -> frozenset[str]:
+        """The security modules that are on: "apparmor", "selinux" and others."""
+        return self._fact("lsms", _read_lsms)
+
+    @property
+    def seccomp_actions(self) -> frozenset[str]:
+        """The seccomp actions that the kernel knows, in its own words; empty without seccomp."""
+        return self._fact("seccomp_actions", _read_seccomp_actions)
+
+    @property
+    def seccomp(self) -> bool:
+        """True if the kernel can load seccomp filters."""
+        return bool(self.seccomp_actions)
+
+    @property
+    def user_namespace_limit(self) -> int:
+        """How many user namespaces the caller may make; 0 means that it cannot make any."""
+        return self._fact("user_namespace_limit", self._read_user_namespace_limit)
+
+    def has_capability(self, number: int) -> bool:
+        """Tell whether the calling thread has capability *number* in effect."""
+        return bool(self.effective_capabilities >> number & 1)
+
+    def _fact(self, name: str, read: Callable[[], T]) -> T:
+        # Two threads may both read a fact the first time: they find the same.
+        known = self._known
+        if name not in known:
+            known[name] = read()
+        return known[name]  # type: ignore[return-value]  # stored under its name by the line above
+
+    def _read_user_namespace_limit(self) -> int:
+        # A switch that Debian's and Arch's kernels have, for everybody without CAP_SYS_ADMIN (21).
+        switch = _read("/proc/sys/kernel/unprivileged_userns_clone")
+        if switch == "0" and not self.has_capability(21):
+            return 0
+        limit = _read("/proc/sys/user/max_user_namespaces")
+        return int(limit) if limit.isdigit() else 0
+
+
+def _read(path: str) -> str:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        return os.read(fd, 1 << 16).decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
+    finally:
+        os.close(fd)
+
+
+def _read_kernel() -> tuple[int, ...]:
+    major, minor = os.uname().release.split(".")[:2]
+    digits = minor[: next((i for i, c in enumerate(minor) if not c.isdigit()), len(minor))]
+    return (int(major), int(digits))
+
+
+def _read_effective_capabilities() -> int:
+    for line in _read("/proc/thread-self/status").splitlines():
+        if line.startswith("CapEff:"):
+            return int(line[len("CapEff:") :], 16)
+    return 0
+
+
+def _read_cap_last_cap() -> int:
+    number = _read("/proc/sys/kernel/cap_last_cap")
+    return int(number) if number.isdigit() else 40
+
+
+def _read_in_user_namespace() -> bool:
+    # The first user namespace maps all ids to themselves; without the file there are none at all.
+    return _read("/proc/self/uid_map").split() not in ([], ["0", "0", "4294967295"])
+
+
+def _read_namespaces() -> frozenset[str]:
+    try:
+        files = os.listdir("/proc/self/ns")
+    except OSError:
+        files = []
+    return frozenset([kind for kind, file in NAMESPACE_FILES.items() if file in files])
+
+
+def _read_namespace_ids() -> dict[str, tuple[int, int]]:
+    ids = {}
+    for kind, file in NAMESPACE_FILES.items():
+        try:
+            status = os.stat(f"/proc/thread-self/ns/{file}")
+        except OSError:
+            continue
+        ids[kind] = (status.st_dev, status.st_ino)
+    return ids
+
+
+def _read_cgroup_layout() -> str:
+    root = "/sys/fs/cgroup"
+    # Only a version 2 tree has this file, at every level.
+    if os.path.exists(f"{root}/cgroup.controllers"):
+        return "unified"
+    if os.path.exists(f"{root}/unified/cgroup.controllers"):
+        return "hybrid"
+    try:
+        trees = os.listdir(root)
+    except OSError:
+        return "none"
+    # Of several trees in a tmpfs, one that is mounted is enough to tell.
+    mounted = any(os.path.exists(f"{root}/{tree}/cgroup.procs") for tree in trees)
+    return "legacy" if mounted else "none"
+
+
+def _read_lsms() -> frozenset[str]:
+    listed = _read("/sys/kernel/security/lsm")
+    if listed:
+        return frozenset(listed.split(","))
+    # Without securityfs (in a container, say), the modules themselves tell.
+    found = []
+    if _read("/sys/module/apparmor/parameters/enabled") == "Y":
+        found.append("apparmor")
+    if os.path.exists("/sys/fs/selinux/enforce"):
+        found.append("selinux")
+    return frozenset(found)
+
+
+def _read_seccomp_actions() -> frozenset[str]:
+    return frozenset(_read("/proc/sys/kernel/seccomp/actions_avail").split())
