@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build script of `ocirun._native._libseccomp`: what ocirun calls in libseccomp and in libc.
+
+The module is generated in cffi's out-of-line ABI mode: no compiler and no libseccomp headers are
+needed to build, libseccomp is opened with `dlopen` when a profile must be compiled, and a machine
+whose filters are all cached does without it.  Run as a program, this file writes the module next
+to itself.
+"""
+
+from __future__ import annotations
+
+from cffi import FFI
+
+ffibuilder = FFI()
+ffibuilder.set_source("ocirun._native._libseccomp", None)
+ffibuilder.cdef(
+    """
+    /* libseccomp, seccomp.h.  The header's enumerations are plain int here. */
+    typedef void *scmp_filter_ctx;
+    struct scmp_version { unsigned int major; unsigned int minor; unsigned int micro; };
+    struct scmp_arg_cmp { unsigned int arg; int op; uint64_t datum_a; uint64_t datum_b; };
+
+    const struct scmp_version *seccomp_version(void);
+    scmp_filter_ctx seccomp_init(uint32_t default_action);
+    void seccomp_release(scmp_filter_ctx ctx);
+    int seccomp_merge(scmp_filter_ctx destination, scmp_filter_ctx source);
+    uint32_t seccomp_arch_native(void);
+    uint32_t seccomp_arch_resolve_name(const char *name);
+    int seccomp_arch_add(scmp_filter_ctx ctx, uint32_t token);
+    int seccomp_arch_remove(scmp_filter_ctx ctx, uint32_t token);
+    int seccomp_attr_set(scmp_filter_ctx ctx, int attribute, uint32_t value);
+    char *seccomp_syscall_resolve_num_arch(uint32_t token, int number);
+    int seccomp_syscall_resolve_name_arch(uint32_t token, const char *name);
+    int seccomp_syscall_resolve_name_rewrite(uint32_t token, const char *name);
+    int seccomp_rule_add_array(scmp_filter_ctx ctx, uint32_t action, int number,
+                               unsigned int count, const struct scmp_arg_cmp *comparators);
+    int seccomp_export_bpf(scmp_filter_ctx ctx, int fd);
+    int seccomp_export_bpf_mem(scmp_filter_ctx ctx, void *buffer, size_t *length);  /* since 2.6 */
+
+    /* The C library. */
+    typedef struct {
+        const char *dli_fname; void *dli_fbase; const char *dli_sname; void *dli_saddr;
+    } Dl_info;
+    int dladdr(const void *address, Dl_info *info);
+    long syscall(long number, ...);
+    void free(void *pointer);
+    """
+)
+
+if __name__ == "__main__":
+    from pathlib import Path
+
+    ffibuilder.emit_python_code(str(Path(__file__).with_name("_libseccomp.py")))
