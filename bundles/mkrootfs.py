@@ -7,10 +7,10 @@
     mkrootfs.py --all DIR         every bundle, each into DIR/NAME
     --busybox                     put Debian's static busybox into the rootfs as well
 
-The rootfs holds one program, `/probe`, the static test payload of `tests/payload`, so that an example needs
-nothing but a C compiler.  A config.json may say `@BUNDLE@` where a program or file of the bundle must be named
-by an absolute path on the host (hooks); such a bundle has to be copied, because the path differs from machine
-to machine.
+The rootfs holds one program, `/probe`, the static test payload of `tests/payload`, so that an
+example needs nothing but a C compiler.  A config.json may say `@BUNDLE@` where a program or file of
+the bundle must be named by an absolute path on the host (hooks); such a bundle has to be copied,
+because the path differs from machine to machine.
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ def prepare(name: str, dest: Path | None = None, *, busybox: bool = False) -> Pa
     text = (source / "config.json").read_text()
     if dest is None:
         if PLACEHOLDER in text:
-            raise SystemExit(f"mkrootfs: {name} names files of the bundle; give it a place to be copied to")
+            raise SystemExit(
+                f"mkrootfs: {name} names files of the bundle; give it a place to be copied to"
+            )
         dest = source
     else:
         dest = dest.resolve()

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures and markers of all tests.
+
+    pytest tests/kernel                     against ocirun ($OCIRUN, or beside this interpreter)
+    pytest tests/kernel --peer runc         the same tests against runc or crun, for comparison
+
+A kernel test that another runtime fails is suspect first.  Where the peer really lacks something, the
+test says so: `@pytest.mark.peer_fails(runc="reason")`.
+
+OCIRUN_MUST_RUN=1 turns a skip into a failure unless its reason is one that the machine cannot help
+(`MACHINE_CANNOT`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.bundle import TAG, Bundle, unique
+from support.canary import Canary
+from support.command import RuntimeCommand, find_runtime
+from support.oracle import HostSnapshot
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+MARKERS = {
+    "root": "needs to be root",
+    "userns": "needs user namespaces",
+    "unified": "needs a pure cgroup v2 machine",
+    "systemd": "needs systemd as init",
+    "kernel(version)": "needs a kernel of at least this version",
+    "peers": "needs runc and crun",
+    "peer_fails(runc=reason, crun=reason)": "what the named peer gets wrong; expected to fail there",
+    "ocirun_only(reason)": "a promise that only ocirun makes; not run on a peer",
+}
+# Reasons for a skip that OCIRUN_MUST_RUN accepts, each by its first words.
+MACHINE_CANNOT = (
+    "machine: no pure cgroup v2",
+    "machine: no systemd",
+    "machine: no CAP_SYS_RESOURCE",
+    "machine: kernel older than",
+    "machine: no second filesystem",
+    "machine: no 32-bit system calls",
+    "machine: no AppArmor",
+    "machine: no SELinux",
+    "machine: has AppArmor",
+    "peer:",
+)
+CLONE_NEWNS = 0x20000
+MS_REC, MS_PRIVATE, MS_SHARED = 0x4000, 1 << 18, 1 << 20
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--peer", choices=("runc", "crun"), help="run the kernel tests on this runtime"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for name, text in MARKERS.items():
+        config.addinivalue_line("markers", f"{name}: {text}")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    peer = config.getoption("--peer")
+    for item in items:
+        for mark in item.iter_markers("peer_fails"):
+            if peer and (reason := mark.kwargs.get(peer)):
+                item.add_marker(pytest.mark.xfail(reason=f"{peer}: {reason}", strict=True))
+        mark = item.get_closest_marker("ocirun_only")
+        if peer and mark:
+            item.add_marker(pytest.mark.skip(reason=f"peer: {mark.args[0]}"))
+
+
+def _missing(item: pytest.Item) -> str | None:
+    """Return why the test cannot run on this machine, or None."""
+    if item.get_closest_marker("root") and os.geteuid() != 0:
+        return "not root"
+    if item.get_closest_marker("userns") and not os.path.exists("/proc/self/ns/user"):
+        return "no user namespaces"
+    if item.get_closest_marker("unified") and not os.path.exists(
+        "/sys/fs/cgroup/cgroup.controllers"
+    ):
+        return "machine: no pure cgroup v2"
+    if item.get_closest_marker("systemd") and not os.path.isdir("/run/systemd/system"):
+        return "machine: no systemd"
+    if item.get_closest_marker("peers") and not (shutil.which("runc") and shutil.which("crun")):
+        return "runc or crun is not installed"
+    mark = item.get_closest_marker("kernel")
+    if mark and _version(platform.release()) < _version(mark.args[0]):
+        return f"machine: kernel older than {mark.args[0]}"
+    return None
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", text)[:2])
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if reason := _missing(item):
+        pytest.skip(reason)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    report = yield
+    if (
+        report.skipped
+        and os.environ.get("OCIRUN_MUST_RUN") == "1"
+        and not hasattr(report, "wasxfail")
+    ):
+        reason = str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else ""
+        if not reason.removeprefix("Skipped: ").startswith(MACHINE_CANNOT):
+            report.outcome = "failed"
+            report.longrepr = f"OCIRUN_MUST_RUN forbids this skip: {reason}"
+    return report
+
+
+def _load_build() -> Any:
+    spec = importlib.util.spec_from_file_location(
+        "payload_build", REPOSITORY / "tests/payload/build.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def probe() -> Path:
+    """The static test program."""
+    path: Path = _load_build().build()
+    return path
+
+
+@pytest.fixture(scope="session")
+def private_host() -> None:
+    """A mount namespace of our own, with shared mounts as on a real host, and orphans that come to us.
+
+    Leaks of other programs on the machine then never look like leaks of the runtime under test.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    if os.geteuid() != 0 or libc.unshare(CLONE_NEWNS) < 0:
+        return
+    for flags in (MS_PRIVATE, MS_SHARED):
+        if libc.mount(None, b"/", None, MS_REC | flags, None) < 0:
+            raise OSError(ctypes.get_errno(), "cannot change the propagation of /")
+
+
+@pytest.fixture
+def workdir() -> Iterator[Path]:
+    """A directory that every uid may enter (tmp_path is for its owner only), removed afterwards."""
+    path = Path(tempfile.mkdtemp(prefix=f"{TAG}-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def canary(workdir: Path) -> Canary:
+    """A tree outside the rootfs that nothing may touch."""
+    return Canary(workdir / unique("canary"))
+
+
+@pytest.fixture
+def mkbundle(workdir: Path, probe: Path) -> Callable[..., Bundle]:
+    """Make a bundle from the default configuration and patches: `mkbundle({"process": …})`."""
+
+    def make(*patches: dict[str, Any]) -> Bundle:
+        return Bundle(workdir / unique("bundle"), probe, *patches)
+
+    return make
+
+
+@pytest.fixture
+def bundle(mkbundle: Callable[..., Bundle]) -> Bundle:
+    """One bundle with the default configuration."""
+    return mkbundle()
+
+
+@pytest.fixture(scope="session")
+def peer(request: pytest.FixtureRequest) -> str | None:
+    """The peer under test, None for ocirun."""
+    value: str | None = request.config.getoption("--peer")
+    return value
+
+
+@pytest.fixture
+def runtime(private_host: None, workdir: Path, peer: str | None) -> Iterator[RuntimeCommand]:
+    """The runtime under test with a state root of its own.  Leaves nothing, and checks that."""
+    if os.geteuid() != 0:
+        pytest.skip("not root")
+    argv = find_runtime(peer)
+    if argv is None:
+        pytest.skip(f"{peer or 'ocirun'} is not installed")
+    command = RuntimeCommand(peer or "ocirun", argv, workdir)
+    snapshot = HostSnapshot(command.root)
+    yield command
+    command.cleanup()
+    snapshot.assert_clean()
+
+
+@pytest.fixture
+def oracle(runtime: RuntimeCommand) -> HostSnapshot:
+    """The host as it was when the test began; `oracle.assert_clean()` at any time."""
+    return HostSnapshot(runtime.root)

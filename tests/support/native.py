@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Building the C tools that tests use beside the probe."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+BUILD = HERE.parent.parent / ".cache" / "tests"
+FLAGS = ("-O1", "-std=gnu11", "-Wall", "-Wextra", "-Werror")
+
+# What Compat can take away from a runtime; each set was missing, or forbidden, in some kernel or
+# container profile that people use.
+MASKS: dict[str, tuple[str, ...]] = {
+    "openat2": ("openat2",),
+    "fsopen": ("fsopen", "fsconfig", "fsmount"),
+    "open_tree": ("open_tree", "move_mount"),
+    "mount_setattr": ("mount_setattr",),
+    "close_range": ("close_range",),
+    "pidfd": ("pidfd_open", "pidfd_send_signal"),
+    "clone3": ("clone3",),
+    "memfd_create": ("memfd_create",),
+    "execveat": ("execveat",),
+    "statx": ("statx",),
+    "fchmodat2": ("fchmodat2",),
+}
+MASKS["all"] = tuple(dict.fromkeys(name for names in MASKS.values() for name in names))
+
+
+def tool(name: str) -> Path:
+    """Build tests/support/NAME.c where needed and return the program."""
+    source = HERE / f"{name}.c"
+    target = BUILD / name
+    if target.exists() and target.stat().st_mtime >= source.stat().st_mtime:
+        return target
+    BUILD.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=BUILD, prefix=f".{name}-")
+    os.close(handle)
+    subprocess.run([os.environ.get("CC", "cc"), *FLAGS, "-o", temporary, str(source)], check=True)
+    os.chmod(temporary, 0o755)
+    os.rename(temporary, target)
+    return target
+
+
+def compat(mask: str, errno_name: str = "ENOSYS") -> tuple[str, ...]:
+    """Return the words that start a command with the system calls of a mask failing."""
+    return (str(tool("compat")), errno_name, ",".join(MASKS[mask]), "--")
