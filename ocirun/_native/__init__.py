@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from errno import EAGAIN, EINTR, ENOSYS, EPERM, ETIMEDOUT
 
-from ..errors import InternalError, KernelError
-from ._shim import ffi, lib
+from ocirun.errors import InternalError, KernelError
+from ocirun._native._shim import ffi, lib  # type: ignore[import-untyped]  # cffi generates it
+
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

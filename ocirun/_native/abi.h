@@ -45,6 +45,7 @@ enum ocirun_opcode {
 	OCIRUN_OP_INVALID = 0,
 	/* namespaces */
 	OCIRUN_OP_OPEN_NAMESPACE,	/* slot0 <- open(text0), must be of type number0 */
+	OCIRUN_OP_JOIN_CGROUP,		/* slot0 = "tasks" of a version 1 cgroup: moving oneself is cheap, being moved is not */
 	OCIRUN_OP_JOIN,			/* setns(slot0, number0) */
 	OCIRUN_OP_UNSHARE,		/* number0 = CLONE_NEW* */
 	OCIRUN_OP_ID_MAPS,		/* ask the parent for the maps, then become 0:0 */
@@ -86,6 +87,7 @@ enum ocirun_opcode {
 	OCIRUN_OP_CAPABILITIES,		/* number0 = effective, 1 = permitted, 2 = inheritable, 3 = ambient */
 	OCIRUN_OP_NO_NEW_PRIVILEGES,
 	OCIRUN_OP_FIND_EXECUTABLE,	/* text0 = args[0], text1 = value of PATH */
+	OCIRUN_OP_FIND_HOME,		/* number0 = uid: HOME for EXEC from the container's own /etc/passwd */
 	OCIRUN_OP_WAIT_START,		/* slot0 = listening start socket */
 	OCIRUN_OP_HOOK,			/* text0 = path, 1 = args, 2 = env, 3 = state; number0 = arg count, 1 = env count,
 					 * 2 = timeout in ms or 0, 3 = offset in the state where the pid goes */
@@ -110,9 +112,13 @@ enum ocirun_opcode {
 #define OCIRUN_FLAG_FINAL 512		/* CAPABILITIES: only lower the sets, under the filter: no prctl */
 #define OCIRUN_FLAG_BIND_CONSOLE 1024	/* CONSOLE: show the terminal at /dev/console */
 #define OCIRUN_FLAG_BEST_EFFORT 2048	/* KEYRING: a kernel without keyrings is no error */
+#define OCIRUN_FLAG_JOINED 4096		/* ID_MAPS: the namespace was joined, its maps exist */
+#define OCIRUN_FLAG_TOLERANT 8192	/* CHDIR: EACCES is for RETRY, as the user, to settle */
+#define OCIRUN_FLAG_RETRY 16384		/* CHDIR: only where TOLERANT was refused */
+#define OCIRUN_FLAG_RAISE 32768		/* RLIMIT: only a higher hard limit, while we may */
 
 enum ocirun_barrier {
-	OCIRUN_BARRIER_NAMESPACES = 1,	/* namespaces exist: cgroup placement and limits, network */
+	OCIRUN_BARRIER_NAMESPACES = 1,	/* namespaces exist: the parent has to have placed us in the cgroup */
 	OCIRUN_BARRIER_CREATE_RUNTIME,	/* mounts are done, root not yet changed: prestart and createRuntime hooks */
 	OCIRUN_BARRIER_CREATED		/* everything but start: the parent saves the state, then says PROCEED */
 };

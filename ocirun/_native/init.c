@@ -12,6 +12,8 @@ static int dispatch(struct context *ctx) {
 	switch ((enum ocirun_opcode)ctx->op->opcode) {
 	case OCIRUN_OP_OPEN_NAMESPACE:
 		return op_open_namespace(ctx);
+	case OCIRUN_OP_JOIN_CGROUP:
+		return op_join_cgroup(ctx);
 	case OCIRUN_OP_JOIN:
 		return op_join(ctx);
 	case OCIRUN_OP_UNSHARE:
@@ -82,6 +84,8 @@ static int dispatch(struct context *ctx) {
 		return op_no_new_privileges(ctx);
 	case OCIRUN_OP_FIND_EXECUTABLE:
 		return op_find_executable(ctx);
+	case OCIRUN_OP_FIND_HOME:
+		return op_find_home(ctx);
 	case OCIRUN_OP_WAIT_START:
 		return op_wait_start(ctx);
 	case OCIRUN_OP_HOOK:

@@ -33,6 +33,8 @@ struct context {
 	int start;		/* connection of `start` */
 	const char *executable; /* found by FIND_EXECUTABLE */
 	char executable_text[SYS_PATH_MAX];
+	int chdir_refused;	 /* the first CHDIR met EACCES */
+	char home[SYS_PATH_MAX]; /* "HOME=..." for EXEC, or empty */
 };
 
 /* Record where we are, so that a failure can name its call; evaluates to the call's result. */
@@ -100,6 +102,7 @@ void report_failure(struct context *ctx, int error);
 
 /* the operations; each returns 0 or -errno with ctx->site set */
 int op_open_namespace(struct context *ctx);
+int op_join_cgroup(struct context *ctx);
 int op_join(struct context *ctx);
 int op_unshare(struct context *ctx);
 int op_id_maps(struct context *ctx);
@@ -135,6 +138,7 @@ int op_ids(struct context *ctx);
 int op_capabilities(struct context *ctx);
 int op_no_new_privileges(struct context *ctx);
 int op_find_executable(struct context *ctx);
+int op_find_home(struct context *ctx);
 int op_wait_start(struct context *ctx);
 int op_hook(struct context *ctx);
 int op_seccomp(struct context *ctx);

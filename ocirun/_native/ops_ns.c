@@ -20,6 +20,24 @@ int op_open_namespace(struct context *ctx) {
 	return type == (long)ctx->op->number[0] ? 0 : -EINVAL;
 }
 
+/* A process that moves another makes the kernel wait for every CPU (12 ms on an idle host); a single-threaded one that
+ * moves itself does not (0.2 ms for nine hierarchies). */
+int op_join_cgroup(struct context *ctx) {
+	int *fd = &ctx->slots[ctx->op->slot[0]];
+	long result;
+	/* EINVAL while the hierarchy is being changed below our feet. */
+	for (int tries = 0; tries < 5; tries++) {
+		result = AT(ctx, WRITE, sys3(__NR_write, *fd, "0", 1));
+		if (result != -EINVAL && result != -EINTR)
+			break;
+		struct sys_timespec pause = { 0, 30000000 };
+		sys2(__NR_nanosleep, &pause, NULL);
+	}
+	sys_close(*fd);
+	*fd = FD_NONE;
+	return result < 0 ? (int)result : 0;
+}
+
 int op_join(struct context *ctx) {
 	int *fd = &ctx->slots[ctx->op->slot[0]];
 	TRY(ctx, SETNS, sys2(__NR_setns, *fd, ctx->op->number[0]));
@@ -39,9 +57,9 @@ int op_id_maps(struct context *ctx) {
 	int error;
 	if (has_flag(ctx, OCIRUN_FLAG_DUMPABLE))
 		TRY(ctx, PRCTL, sys_prctl(PR_SET_DUMPABLE, 1, 0, 0));
-	if ((error = send_message(ctx, sync, OCIRUN_MSG_NEED_ID_MAPS, 0, 0, FD_NONE)) < 0)
-		return error;
-	if ((error = receive_message(ctx, sync, OCIRUN_MSG_PROCEED, NULL)) < 0)
+	if (!has_flag(ctx, OCIRUN_FLAG_JOINED) &&
+	    ((error = send_message(ctx, sync, OCIRUN_MSG_NEED_ID_MAPS, 0, 0, FD_NONE)) < 0 ||
+	     (error = receive_message(ctx, sync, OCIRUN_MSG_PROCEED, NULL)) < 0))
 		return error;
 	TRY(ctx, SETRESGID, sys3(__NR_setresgid, 0, 0, 0));
 	TRY(ctx, SETRESUID, sys3(__NR_setresuid, 0, 0, 0));

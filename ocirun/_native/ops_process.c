@@ -22,13 +22,28 @@ static int verify_cwd(struct context *ctx) {
 }
 
 int op_chdir(struct context *ctx) {
+	if (has_flag(ctx, OCIRUN_FLAG_RETRY) && !ctx->chdir_refused)
+		return 0;
 	ctx->detail = op_text(ctx, 0);
-	TRY(ctx, CHDIR, sys1(__NR_chdir, ctx->detail));
-	return verify_cwd(ctx);
+	long result = AT(ctx, CHDIR, sys1(__NR_chdir, ctx->detail));
+	/* On a root-squashed or FUSE file system root may be the one who is refused. */
+	if (result == -EACCES && has_flag(ctx, OCIRUN_FLAG_TOLERANT)) {
+		ctx->chdir_refused = 1;
+		return 0;
+	}
+	return result < 0 ? (int)result : verify_cwd(ctx);
 }
 
 int op_rlimit(struct context *ctx) {
 	uint64_t limit[2] = { NUMBER(1), NUMBER(2) };
+	if (has_flag(ctx, OCIRUN_FLAG_RAISE)) {
+		/* Before a user namespace takes CAP_SYS_RESOURCE away; the soft limit follows at the end. */
+		uint64_t now[2];
+		TRY(ctx, PRLIMIT64, sys4(__NR_prlimit64, 0, NUMBER(0), NULL, now));
+		if (now[1] >= NUMBER(2))
+			return 0;
+		limit[0] = now[0];
+	}
 	TRY(ctx, PRLIMIT64, sys4(__NR_prlimit64, 0, NUMBER(0), limit, NULL));
 	return 0;
 }
@@ -167,6 +182,64 @@ int op_find_executable(struct context *ctx) {
 	return (int)AT(ctx, FIND_EXECUTABLE, best);
 }
 
+/* Parse "name:password:uid:gid:gecos:home:shell" and keep the home where the uid is the one wanted. */
+static int take_home(struct context *ctx, const char *line, size_t size, uint64_t uid) {
+	char *home = ctx->home;
+	size_t at = 0, kept = 5;
+	uint64_t number = 0;
+	unsigned digits = 0;
+	for (unsigned field = 0; field < 6 && at <= size; field++, at++) {
+		for (; at < size && line[at] != ':'; at++) {
+			if (field == 2) {
+				/* Digits only, and no more than a uid has (CVE-2016-3697). */
+				if (line[at] < '0' || line[at] > '9' || ++digits > 10)
+					return 0;
+				number = number * 10 + (uint64_t)(line[at] - '0');
+			}
+			if (field == 5 && kept + 1 < sizeof ctx->home)
+				home[kept++] = line[at];
+		}
+		if (field == 2 && (digits == 0 || number != uid))
+			return 0;
+	}
+	if (kept == 5 || home[5] != '/')
+		return 0;
+	home[kept] = 0;
+	return 1;
+}
+
+/* The image's passwd is read like any file of an attacker: below the root, regular, without blocking, 1 MiB of it.
+ * Whatever is wrong with it, HOME is "/" (runc and crun do this when the configuration has no HOME). */
+int op_find_home(struct context *ctx) {
+	char line[1024], buffer[4096];
+	size_t size = 0, total = 0;
+	struct sys_stat st;
+
+	text_copy(ctx->home, sizeof ctx->home, "HOME=/");
+	cleanup_fd int path = resolve_in_root(ctx, "/etc/passwd", 0);
+	if (path < 0 || sys_fstat(path, &st) < 0 || (st.mode & S_IFMT) != S_IFREG)
+		return 0;
+	cleanup_fd int fd = reopen(ctx, path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+	int found = 0;
+	while (fd >= 0 && !found && total < 1048576) {
+		long got = sys3(__NR_read, fd, buffer, sizeof buffer);
+		if (got <= 0)
+			break;
+		total += (size_t)got;
+		for (long i = 0; i < got && !found; i++) {
+			if (buffer[i] == '\n') {
+				found = size < sizeof line && take_home(ctx, line, size, NUMBER(0));
+				size = 0;
+			} else if (size < sizeof line) {
+				line[size++] = buffer[i];
+			}
+		}
+	}
+	if (!found && !(size > 0 && size < sizeof line && take_home(ctx, line, size, NUMBER(0))))
+		text_copy(ctx->home, sizeof ctx->home, "HOME=/");
+	return 0;
+}
+
 /* Signals that end a process; pid 1 of a namespace would never get them, and `kill` of a created container should
  * work. */
 static const unsigned char fatal_signals[] = { 1, 2, 3, 6, 10, 12, 13, 14, 15, 24, 25, 26, 27, 29, 30, 31 };
@@ -234,7 +307,7 @@ static void reset_signals(void) {
 
 /* An argv or envp on pages of our own: there is no heap. */
 static const char **text_vector(struct context *ctx, const char *first, uint64_t count) {
-	size_t size = (size_t)(count + 1) * sizeof(char *);
+	size_t size = (size_t)(count + 2) * sizeof(char *); /* one more for HOME, and the end */
 	long address =
 		AT(ctx, MMAP,
 		   sys6(__NR_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, FD_NONE, 0));
@@ -451,6 +524,8 @@ int op_exec(struct context *ctx) {
 
 	if (!args || !env)
 		return -ENOMEM;
+	if (ctx->home[0])
+		env[NUMBER(1)] = ctx->home;
 	ctx->detail = op_text(ctx, 2) ? op_text(ctx, 2) : ctx->executable ? ctx->executable : first;
 	sys1(__NR_umask, NUMBER(2));
 	reset_signals();

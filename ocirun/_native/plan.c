@@ -25,6 +25,7 @@ static int shape_of(unsigned opcode, struct shape *out) {
 	case OCIRUN_OP_ROOTFS:
 		SHAPE('s', '.', '.', '.', 'i', '.');
 	case OCIRUN_OP_JOIN:
+	case OCIRUN_OP_JOIN_CGROUP:
 	case OCIRUN_OP_WAIT_START:
 	case OCIRUN_OP_CONSOLE:
 		SHAPE('.', '.', '.', '.', 'i', '.');
@@ -74,6 +75,7 @@ static int shape_of(unsigned opcode, struct shape *out) {
 	case OCIRUN_OP_PERSONALITY:
 	case OCIRUN_OP_BOUNDING:
 	case OCIRUN_OP_CAPABILITIES:
+	case OCIRUN_OP_FIND_HOME:
 	case OCIRUN_OP_NO_NEW_PRIVILEGES:
 		SHAPE('.', '.', '.', '.', '.', '.');
 	default:

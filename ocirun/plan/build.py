@@ -1,0 +1,472 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a Config to a Plan: the one place where the order of things is written.
+
+The order, and why:
+
+ 1. cgroups of version 1  init moves itself, while it is alone and has the caller's privileges
+    namespaces            paths are opened first, so that they mean the runtime's files; what needs the caller's
+                          power over host objects (bind sources, the host's device nodes, a lower OOM score, higher
+                          limits) comes before a user namespace takes that power away
+ 2. session, keyring, names, loopback
+                          belong to namespaces, need nothing else
+ 3. propagation, root, mounts, devices, links, terminal, directory
+                          all below the verified root descriptor, while the host's root is still the current one
+ 4. cgroup namespace      after the parent has placed init in its cgroup of version 2 (barrier, where clone3 could
+                          not), and right before the first mount that shows it
+ 5. prestart and createRuntime hooks (parent), createContainer hooks (init)
+                          config.md#posix-platform-hooks: after the namespaces and mounts, before pivot_root
+ 6. sysctl, masked and read-only paths
+                          after the hooks, which may add network devices and files; before pivot_root, so that the
+                          host's /dev/null and our procfs need no lookup in the image
+ 7. pivot_root, then what concerns the root mount as a whole
+ 8. stdio, personality, limits
+                          limits late: init itself must not run into them
+ 9. identity              bounding set, groups, gid, uid, directory, capability sets
+10. args[0] is looked up as that user, so that `create` can say what is wrong with it
+11. created               the parent saves the state; from now on only `start` counts
+12. startContainer hooks
+13. descriptors closed, no_new_privs, filter, execve
+"""
+
+from __future__ import annotations
+
+from ocirun.plan import ops
+from ocirun.plan.devices import build_bound_nodes, build_links, build_nodes
+from ocirun.plan.mount_options import MS_REC, MS_SLAVE, PROPAGATION, RDONLY, parse_options
+from ocirun.plan.mounts import MountBuilder, normalize
+from ocirun.plan.namespaces import CLONE_FLAGS, Namespaces
+from ocirun.plan.process import (
+    PERSONALITIES,
+    CapabilitySets,
+    build_executable,
+    build_identity,
+    build_last_steps,
+    build_limits,
+)
+from ocirun.plan.slots import Slots
+from ocirun.spec.state import state_around_pid
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ocirun.plan.mounts import CgroupMount
+    from ocirun.plan.ops import Op
+    from ocirun.plan.seccomp import CompiledFilter
+    from ocirun.spec.model import Config, Hook, Linux, Process
+
+
+class Circumstances:
+    """Everything beside config.json that a plan depends on: the host, and how create was called.
+
+    `cgroup_fds` is how many version 1 hierarchies init joins by itself.
+    """
+
+    __slots__ = (
+        "available_capabilities",
+        "bundle",
+        "cgroup_fds",
+        "cgroups",
+        "container_id",
+        "in_user_namespace",
+        "keep_count",
+        "listen_fds",
+        "new_keyring",
+        "no_pivot",
+        "notify_directory",
+        "privileged",
+        "seccomp",
+        "unified",
+    )
+
+    def __init__(
+        self,
+        bundle: str,
+        container_id: str,
+        *,
+        available_capabilities: int = (1 << 41) - 1,
+        in_user_namespace: bool = False,
+        privileged: bool = True,
+        unified: bool = True,
+        cgroups: Sequence[CgroupMount] = (),
+        cgroup_fds: int = 0,
+        seccomp: CompiledFilter | None = None,
+        keep_count: int = 0,
+        listen_fds: int = 0,
+        no_pivot: bool = False,
+        new_keyring: bool = True,
+        notify_directory: str | None = None,
+    ) -> None:
+        self.bundle = bundle
+        self.container_id = container_id
+        self.available_capabilities = available_capabilities
+        self.in_user_namespace = in_user_namespace
+        self.privileged = privileged
+        self.unified = unified
+        self.cgroups = tuple(cgroups)
+        self.cgroup_fds = cgroup_fds
+        self.seccomp = seccomp
+        self.keep_count = keep_count
+        self.listen_fds = listen_fds
+        self.no_pivot = no_pivot
+        self.new_keyring = new_keyring
+        self.notify_directory = notify_directory
+
+
+class Plan:
+    """The operations, the flags of the spawn, and the descriptors that it passes in (`inputs`, by name and in order).
+
+    `warnings` are things of the configuration that could not be done and need not be, such as capabilities that
+    this kernel does not know.
+    """
+
+    __slots__ = (
+        "clone_flags",
+        "inputs",
+        "keep_count",
+        "makes_user_namespace",
+        "ops",
+        "slot_count",
+        "two_steps",
+        "warnings",
+    )
+
+    def __init__(
+        self,
+        operations: Sequence[Op],
+        slots: Slots,
+        *,
+        clone_flags: int,
+        keep_count: int,
+        two_steps: bool,
+        makes_user_namespace: bool,
+        warnings: Sequence[str] = (),
+    ) -> None:
+        self.ops = tuple(operations)
+        self.inputs = tuple(slots.inputs)
+        self.slot_count = slots.count
+        self.clone_flags = clone_flags
+        self.keep_count = keep_count
+        self.two_steps = two_steps
+        self.makes_user_namespace = makes_user_namespace
+        self.warnings = tuple(warnings)
+
+    def encode(self) -> bytes:
+        """Return the bytes that ocirun-init reads."""
+        from ocirun.plan.encode import encode
+
+        return encode(self.ops, self.slot_count, len(self.inputs), self.keep_count)
+
+    def explain(self) -> str:
+        """Return the plan as text, one line an operation."""
+        from ocirun.plan.explain import explain
+
+        return explain(self)
+
+    def to_json(self) -> dict[str, object]:
+        """Return the plan as JSON values."""
+        from ocirun.plan.explain import to_json
+
+        return to_json(self)
+
+
+def build(config: Config, circumstances: Circumstances) -> Plan:
+    """Return the plan that creates and starts this container.  Pure: reads nothing but its arguments."""
+    return _Builder(config, circumstances).build()
+
+
+class _Builder:
+    def __init__(self, config: Config, circumstances: Circumstances) -> None:
+        assert config.linux is not None  # the rules gate asks for it
+        assert config.root is not None
+        self.config = config
+        self.linux: Linux = config.linux
+        self.root_path = join_bundle(circumstances.bundle, config.root.path)
+        self.circumstances = circumstances
+        self.namespaces = Namespaces(config.linux)
+        self.slots = Slots()
+        self.start_slot = self.slots.input("start")
+        self.console_slot = self._input("console", config.process is not None and config.process.terminal)
+        notify = circumstances.seccomp is not None and circumstances.seccomp.notify
+        self.agent_slot = self._input("agent", notify)
+        self.cgroup_slots = [
+            self.slots.input(f"cgroup{index}") for index in range(circumstances.cgroup_fds)
+        ]
+        self.text_slot = self.slots.new() if notify else ops.NO_SLOT
+        self.process: Process | None = config.process
+        sets = config.process.capabilities if config.process is not None else None
+        self.capabilities = CapabilitySets(sets, circumstances.available_capabilities)
+        self.env = self._environment()
+        #: A user namespace hides the way to host paths from the container's root.
+        self.user_namespace = self.namespaces.has("user")
+        self.mounts = MountBuilder(
+            circumstances.bundle,
+            self.slots,
+            early=self.user_namespace,
+            cgroups=circumstances.cgroups,
+            unified=circumstances.unified,
+            own_cgroup_namespace=self.namespaces.has("cgroup"),
+        )
+        self.operations: list[Op] = []
+
+    def _input(self, name: str, wanted: bool) -> int:
+        return self.slots.input(name) if wanted else ops.NO_SLOT
+
+    def build(self) -> Plan:
+        below_root = self._below_root()
+        before_user = self._before_user()
+        add = self.operations.extend
+        add(
+            self.namespaces.build(
+                self.linux, self.slots, before_user, dumpable=not self.circumstances.privileged
+            )
+        )
+        add(self._names())
+        add(below_root)
+        add(self._hooks_before_pivot())
+        add(self._restrictions())
+        add(self._pivot())
+        add(self._process())
+        return Plan(
+            self.operations,
+            self.slots,
+            clone_flags=self.namespaces.spawn_flags,
+            keep_count=self.circumstances.keep_count,
+            two_steps=self.namespaces.in_two_steps,
+            makes_user_namespace="user" in self.namespaces.created,
+            warnings=[
+                f"/process/capabilities: {name} is not known or not available here: left out"
+                for name in self.capabilities.unknown
+            ],
+        )
+
+    def _before_user(self) -> list[Op]:
+        """What needs the caller's own power over the host, and the root where the way to it may be hidden."""
+        result = [ops.join_cgroup(slot) for slot in self.cgroup_slots]
+        process = self.process
+        if process is not None and process.oom_score_adj is not None:
+            result.append(
+                ops.write_proc(
+                    "self/oom_score_adj", str(process.oom_score_adj), "/process/oomScoreAdj"
+                )
+            )
+        if self.user_namespace:
+            result.append(ops.open_tree(self.root_slot, self.root_path, True, "/root/path"))
+            result.extend(self.mounts.before_user)
+            result.extend(self.devices_before)
+            if process is not None:
+                result.extend(build_limits(process, raise_only=True))
+        return result
+
+    def _names(self) -> list[Op]:
+        result = [ops.setsid()]
+        if self.circumstances.new_keyring:
+            result.append(ops.keyring("_ses." + self.circumstances.container_id))
+        if "network" in self.namespaces.created:
+            index = self.namespaces.created["network"]
+            result.append(ops.loopback(f"/linux/namespaces/{index}"))
+        if self.config.hostname is not None:
+            result.append(ops.hostname(self.config.hostname))
+        if self.config.domainname is not None:
+            result.append(ops.domainname(self.config.domainname))
+        return result
+
+    def _below_root(self) -> list[Op]:
+        """The root, the mounts in their order, and what goes into /dev."""
+        propagation = self.linux.rootfs_propagation
+        first = PROPAGATION.get(propagation or "", MS_SLAVE) | MS_REC
+        result = [ops.propagation(first, "/linux/rootfsPropagation" if propagation else "")]
+        self.root_slot = self.slots.new()
+        if not self.user_namespace:
+            result.append(ops.open_tree(self.root_slot, self.root_path, True, "/root/path"))
+        result.append(ops.rootfs(self.root_slot, self.root_path))
+        own_view = self._own_cgroup_view()
+        for index, mount in enumerate(self.config.mounts):
+            if mount.type == "cgroup" and own_view:
+                result.extend(own_view)
+                own_view = []
+            result.extend(self.mounts.build(mount, f"/mounts/{index}"))
+        result.extend(self._notify_socket())
+        result.extend(self._devices())
+        result.extend(self._terminal())
+        if self.process is not None:
+            result.append(ops.directory(self.process.cwd, "/process/cwd"))
+        result.extend(own_view)
+        return result
+
+    def _own_cgroup_view(self) -> list[Op]:
+        """A new cgroup namespace is rooted where init is: the parent may still have to place it."""
+        if "cgroup" not in self.namespaces.created:
+            return []
+        index = self.namespaces.created["cgroup"]
+        return [
+            ops.barrier(ops.BARRIER_NAMESPACES),
+            ops.unshare(CLONE_FLAGS["cgroup"], f"/linux/namespaces/{index}"),
+        ]
+
+    def _notify_socket(self) -> list[Op]:
+        """sd_notify: the directory with our socket appears at /run/notify, as with runc and crun."""
+        directory = self.circumstances.notify_directory
+        if directory is None:
+            return []
+        slot = self.slots.new()
+        opened = ops.open_tree(slot, directory, False, "")
+        bound = ops.bind(slot, "/run/notify", "")
+        if self.user_namespace:
+            self.mounts.before_user.append(opened)
+            return [bound]
+        return [opened, bound]
+
+    def _devices(self) -> list[Op]:
+        """Nodes and links, unless the host's own /dev is bound there."""
+        self.devices_before: list[Op] = []
+        for mount in self.config.mounts:
+            if normalize(mount.destination) == "/dev" and (
+                mount.type == "bind" or parse_options(mount.options).bind
+            ):
+                return []
+        if self.user_namespace or self.circumstances.in_user_namespace:
+            before, below = build_bound_nodes(self.linux, self.slots)
+            if self.user_namespace:
+                self.devices_before = before
+            else:
+                below = before + below
+        else:
+            below = build_nodes(self.linux)
+        return below + build_links()
+
+    def _terminal(self) -> list[Op]:
+        process = self.process
+        if process is None or not process.terminal:
+            return []
+        size = process.console_size
+        return [
+            ops.console(
+                self.console_slot,
+                size.height if size else 0,
+                size.width if size else 0,
+                process.user.uid,
+                ops.BIND_CONSOLE,
+            )
+        ]
+
+    def _hooks_before_pivot(self) -> list[Op]:
+        hooks = self.config.hooks
+        if hooks is None:
+            return []
+        result = []
+        if hooks.prestart or hooks.create_runtime:
+            result.append(ops.barrier(ops.BARRIER_CREATE_RUNTIME))
+        result.extend(self._container_hooks(hooks.create_container, "createContainer", "creating"))
+        return result
+
+    def _container_hooks(self, hooks: Sequence[Hook], kind: str, status: str) -> list[Op]:
+        if not hooks:
+            return []
+        before_pid, after_pid = state_around_pid(
+            self.circumstances.container_id,
+            status,
+            self.circumstances.bundle,
+            self.config.annotations,
+        )
+        return [
+            ops.hook(
+                hook.path,
+                hook.args or (hook.path,),
+                hook.env,
+                before_pid + after_pid,
+                len(before_pid.encode()),
+                (hook.timeout or 0) * 1000,
+                f"/hooks/{kind}/{index}",
+            )
+            for index, hook in enumerate(hooks)
+        ]
+
+    def _restrictions(self) -> list[Op]:
+        linux = self.linux
+        result = [
+            ops.sysctl(sysctl_path(key), value, "/linux/sysctl/" + escape_pointer(key))
+            for key, value in linux.sysctl.items()
+        ]
+        result.extend(
+            ops.readonly(path, f"/linux/readonlyPaths/{index}")
+            for index, path in enumerate(linux.readonly_paths)
+        )
+        result.extend(
+            ops.mask(path, f"/linux/maskedPaths/{index}")
+            for index, path in enumerate(linux.masked_paths)
+        )
+        return result
+
+    def _pivot(self) -> list[Op]:
+        root = self.config.root
+        assert root is not None
+        result = [ops.pivot(ops.NO_PIVOT if self.circumstances.no_pivot else 0)]
+        propagation = PROPAGATION.get(self.linux.rootfs_propagation or "", 0)
+        if propagation:
+            result.append(ops.root_attributes(0, propagation, "/linux/rootfsPropagation"))
+        if root.readonly:
+            # Last, since everything above may have had to make directories.
+            result.append(ops.root_attributes(RDONLY, 0, "/root/readonly"))
+        return result
+
+    def _process(self) -> list[Op]:
+        process = self.process
+        if process is None:
+            # Legal until start (runtime.md#start: "an error if the process was not set").
+            lost = [ops.wait_start(self.start_slot), ops.find_executable("", None)]
+            return [ops.barrier(ops.BARRIER_CREATED), *lost, ops.execute(("",), (), 0, "/process")]
+        no_new_privileges = process.no_new_privileges
+        seccomp = self.circumstances.seccomp
+        result = [ops.stdio(process.user.uid)]
+        if self.linux.personality is not None:
+            result.append(ops.personality(PERSONALITIES[self.linux.personality.domain]))
+        result.extend(build_limits(process))
+        result.extend(
+            build_identity(
+                process,
+                self.capabilities,
+                hold_admin=seccomp is not None and not no_new_privileges,
+                set_groups=self.circumstances.privileged,
+            )
+        )
+        result.extend(build_executable(process, self.env))
+        result.append(ops.barrier(ops.BARRIER_CREATED, self.text_slot))
+        result.append(ops.wait_start(self.start_slot))
+        if self.config.hooks is not None:
+            result.extend(
+                self._container_hooks(self.config.hooks.start_container, "startContainer", "created")
+            )
+        result.extend(
+            build_last_steps(
+                process, self.capabilities, self.env, seccomp, self.agent_slot, self.text_slot
+            )
+        )
+        return result
+
+    def _environment(self) -> tuple[str, ...]:
+        if self.process is None:
+            return ()
+        env = list(self.process.env)
+        if self.circumstances.listen_fds:
+            # sd_listen_fds(3): the process is told that they are for it, and it is 1 in its namespace.
+            env.append(f"LISTEN_FDS={self.circumstances.listen_fds}")
+            env.append("LISTEN_PID=1")
+        if self.circumstances.notify_directory is not None:
+            env.append("NOTIFY_SOCKET=/run/notify/notify.sock")
+        return tuple(env)
+
+
+def join_bundle(bundle: str, path: str) -> str:
+    """Return a host path of config.json: relative ones are below the bundle."""
+    return path if path.startswith("/") else f"{bundle}/{path}"
+
+
+def sysctl_path(key: str) -> str:
+    """Return the path below /proc/sys: dots separate unless the key has slashes (then dots are part of names)."""
+    return key if "/" in key else key.replace(".", "/")
+
+
+def escape_pointer(key: str) -> str:
+    """Escape a key for use in a JSON pointer.  RFC 6901 section 3"""
+    return key.replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`mounts`, in the order of the list.
+
+Spec: config.md#mounts, config-linux.md; Kernel: open_tree(2), move_mount(2), mount_setattr(2), fsopen(2)
+"""
+
+from __future__ import annotations
+
+from ocirun.plan import ops
+from ocirun.plan.mount_options import MountOptions, parse_options
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ocirun.plan.ops import Op
+    from ocirun.plan.slots import Slots
+    from ocirun.spec.model import Mount
+
+#: Places on procfs that engines (lxcfs) may cover; all else below /proc is refused (CVE-2019-16884).
+PROC_FILES = frozenset(
+    "/proc/" + name
+    for name in (
+        "cpuinfo",
+        "diskstats",
+        "meminfo",
+        "stat",
+        "swaps",
+        "uptime",
+        "loadavg",
+        "slabinfo",
+        "sys/kernel/ns_last_pid",
+        "sys/crypto/fips_enabled",
+    )
+)
+
+#: File systems whose mount point must be the real directory: a link would lead masks and labels astray
+#: (CVE-2019-19921, CVE-2023-27561).
+NEVER_THROUGH_LINKS = frozenset({"proc", "sysfs"})
+
+
+class CgroupMount:
+    """One hierarchy for a mount of type "cgroup".
+
+    `name` is the directory below the destination, `controllers` the v1 mount option, `path` the container's cgroup
+    on the host, `links` further names for it ("cpu" and "cpuacct" of a co-mounted "cpu,cpuacct").
+    """
+
+    __slots__ = ("controllers", "links", "name", "path")
+
+    def __init__(self, name: str, controllers: str, path: str, links: Sequence[str] = ()) -> None:
+        self.name = name
+        self.controllers = controllers
+        self.path = path
+        self.links = tuple(links)
+
+
+class MountBuilder:
+    """Turns mounts into operations.
+
+    With `early` sources are opened in `before_user`, because behind a user namespace the way to them may be closed;
+    otherwise right before they are bound, so that few descriptors are open at a time.
+    """
+
+    def __init__(
+        self, bundle: str, slots: Slots, *, early: bool, cgroups: Sequence[CgroupMount], unified: bool,
+        own_cgroup_namespace: bool,
+    ) -> None:  # fmt: skip
+        self.bundle = bundle
+        self.slots = slots
+        self.early = early
+        self.cgroups = cgroups
+        self.unified = unified
+        self.own_cgroup_namespace = own_cgroup_namespace
+        self.before_user: list[Op] = []
+
+    def build(self, mount: Mount, origin: str) -> list[Op]:
+        """Return the operations of one mount."""
+        options = parse_options(mount.options)
+        destination = normalize(mount.destination)
+        kind = mount.type or "none"
+        if options.remount:
+            return self._remount(destination, options, origin)
+        if options.bind or kind == "bind":
+            return self._bind(mount, destination, options, origin)
+        if kind == "cgroup":
+            if not self.unified:
+                return self._legacy_cgroups(destination, options, origin)
+            kind = "cgroup2"
+        return self._file_system(kind, mount.source, destination, options, origin)
+
+    def _flags(self, kind: str, destination: str, options: MountOptions) -> int:
+        flags = ops.ON_PROC if destination in PROC_FILES else 0
+        if kind in NEVER_THROUGH_LINKS:
+            flags |= ops.NO_SYMLINKS
+        if options.copy_up:
+            flags |= ops.COPY_UP
+        return flags
+
+    def _file_system(
+        self, kind: str, source: str | None, destination: str, options: MountOptions, origin: str
+    ) -> list[Op]:
+        first, *more = (*options.propagation, 0)[: len(options.propagation) or 1]
+        made = ops.mount(
+            kind,
+            source or kind,
+            options.data,
+            destination,
+            origin,
+            # On a new mount there is nothing below yet: recursive attributes are plain ones.
+            set_attributes=options.set_attributes | options.recursive_set,
+            propagation=first,
+            superblock=options.superblock,
+            flags=self._flags(kind, destination, options),
+        )
+        return [made, *(ops.remount(destination, origin, propagation=bits) for bits in more)]
+
+    def _bind(
+        self, mount: Mount, destination: str, options: MountOptions, origin: str
+    ) -> list[Op]:
+        source = mount.source or ""
+        if not source.startswith("/"):
+            source = self.bundle + "/" + source
+        return self._bind_source(source, destination, options, origin)
+
+    def _bind_source(
+        self, source: str, destination: str, options: MountOptions, origin: str
+    ) -> list[Op]:
+        first, *more = (*options.propagation, 0)[: len(options.propagation) or 1]
+        slot = self.slots.new()
+        opened = ops.open_tree(slot, source, options.recursive, origin)
+        bound = ops.bind(
+            slot,
+            destination,
+            origin,
+            set_attributes=options.set_attributes,
+            clear_attributes=options.clear_attributes,
+            propagation=first,
+            recursive_set=options.recursive_set,
+            recursive_clear=options.recursive_clear,
+            flags=self._flags("bind", destination, options),
+        )
+        then = [ops.remount(destination, origin, propagation=bits) for bits in more]
+        if self.early:
+            self.before_user.append(opened)
+            return [bound, *then]
+        return [opened, bound, *then]
+
+    def _remount(self, destination: str, options: MountOptions, origin: str) -> list[Op]:
+        first, *more = (*options.propagation, 0)[: len(options.propagation) or 1]
+        done = ops.remount(
+            destination,
+            origin,
+            options=options.data,
+            set_attributes=options.set_attributes,
+            clear_attributes=options.clear_attributes,
+            propagation=first,
+            superblock=options.superblock,
+        )
+        return [done, *(ops.remount(destination, origin, propagation=bits) for bits in more)]
+
+    def _legacy_cgroups(self, destination: str, options: MountOptions, origin: str) -> list[Op]:
+        """A tmpfs with a directory for each hierarchy: the container's cgroup in it, or its own namespace's view.
+
+        Spec: config-linux.md#cgroups-path says nothing of the shape; it is what runc and crun show.
+        """
+        readonly = options.set_attributes & 1
+        plain = options.set_attributes & ~readonly
+        result = [
+            ops.mount(
+                "tmpfs", "tmpfs", ("mode=755",), destination, origin, set_attributes=plain
+            )
+        ]
+        for hierarchy in self.cgroups:
+            place = f"{destination}/{hierarchy.name}"
+            if self.own_cgroup_namespace:
+                result.append(
+                    ops.mount(
+                        "cgroup",
+                        "cgroup",
+                        tuple(hierarchy.controllers.split(",")),
+                        place,
+                        origin,
+                        set_attributes=options.set_attributes,
+                    )
+                )
+            else:
+                once = MountOptions()
+                once.set_attributes = options.set_attributes
+                result.extend(self._bind_source(hierarchy.path, place, once, origin))
+            result.extend(
+                ops.symlink(f"{destination}/{link}", hierarchy.name, origin)
+                for link in hierarchy.links
+            )
+        if readonly:
+            result.append(ops.remount(destination, origin, set_attributes=readonly))
+        return result
+
+
+def normalize(destination: str) -> str:
+    """Return a destination as an absolute path without "." and empty parts; ".." stays for the resolver.
+
+    Spec: config.md#mounts: a relative destination is below "/".
+    """
+    parts = [part for part in destination.split("/") if part not in ("", ".")]
+    return "/" + "/".join(parts)

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Namespaces: which are made when init is cloned, which are joined, which need a second process.
+
+Kernel: namespaces(7), clone(2), setns(2), user_namespaces(7), time_namespaces(7)
+"""
+
+from __future__ import annotations
+
+from ocirun.plan import ops
+from ocirun.plan.slots import Slots
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ocirun.plan.ops import Op
+    from ocirun.spec.model import Linux, TimeOffset
+
+#: The specification's word -> CLONE_NEW*
+CLONE_FLAGS = {
+    "time": 0x00000080,
+    "mount": 0x00020000,
+    "cgroup": 0x02000000,
+    "uts": 0x04000000,
+    "ipc": 0x08000000,
+    "user": 0x10000000,
+    "pid": 0x20000000,
+    "network": 0x40000000,
+}
+
+
+class Namespaces:
+    """What `linux.namespaces` asks for.
+
+    `created` and `joined` map the specification's word to its index in the list, `paths` to the path joined.
+    """
+
+    __slots__ = ("created", "joined", "paths")
+
+    def __init__(self, linux: Linux) -> None:
+        self.created: dict[str, int] = {}
+        self.joined: dict[str, int] = {}
+        self.paths: dict[str, str] = {}
+        for index, namespace in enumerate(linux.namespaces):
+            if namespace.path is None:
+                self.created[namespace.type] = index
+            else:
+                self.joined[namespace.type] = index
+                self.paths[namespace.type] = namespace.path
+
+    def has(self, kind: str) -> bool:
+        """Say whether the container has a namespace of its own or a joined one of this kind."""
+        return kind in self.created or kind in self.joined
+
+    @property
+    def in_two_steps(self) -> bool:
+        """Say whether init has to be forked by a first process.
+
+        A user namespace needs its maps before the next exec, so it cannot be made by the spawn; a joined pid
+        namespace and a time namespace take effect for children only.
+        """
+        return self.has("user") or "pid" in self.joined or self.has("time")
+
+    @property
+    def spawn_flags(self) -> int:
+        """Return the CLONE_NEW* flags of the spawn itself: all new ones, where one step is enough."""
+        return 0 if self.in_two_steps else self._flags_of(self.created)
+
+    def _flags_of(self, kinds: dict[str, int]) -> int:
+        # The cgroup namespace is rooted where its maker is, and init is placed after its birth.
+        return sum(CLONE_FLAGS[kind] for kind in kinds if kind != "cgroup")
+
+    def build(self, linux: Linux, slots: Slots, before_user: Sequence[Op], dumpable: bool) -> list[Op]:
+        """Return the operations that enter all namespaces but a new cgroup namespace.
+
+        `before_user` is what needs the caller's privileges over host objects; it comes before a user namespace is
+        entered.  Paths are opened before anything changes, so all of them are paths of the runtime's namespaces.
+        """
+        result = []
+        opened = {}
+        for kind, index in self.joined.items():
+            opened[kind] = slots.new()
+            origin = f"/linux/namespaces/{index}/path"
+            result.append(
+                ops.open_namespace(opened[kind], self.paths[kind], CLONE_FLAGS[kind], origin)
+            )
+        result.extend(before_user)
+        # The user namespace last: until then we have the power to join the others.
+        for kind in sorted(opened, key=lambda kind: kind == "user"):
+            origin = f"/linux/namespaces/{self.joined[kind]}"
+            result.append(ops.join(opened[kind], CLONE_FLAGS[kind], origin))
+        if "user" in self.joined:
+            result.append(ops.id_maps(ops.JOINED, f"/linux/namespaces/{self.joined['user']}"))
+        if self.in_two_steps:
+            result.extend(self._build_two_steps(linux, dumpable))
+        return result
+
+    def _build_two_steps(self, linux: Linux, dumpable: bool) -> list[Op]:
+        result = []
+        if "user" in self.created:
+            origin = f"/linux/namespaces/{self.created['user']}"
+            result.append(ops.unshare(CLONE_FLAGS["user"], origin))
+            flags = ops.SETGROUPS | (ops.DUMPABLE if dumpable else 0)
+            result.append(ops.id_maps(flags, "/linux/uidMappings"))
+        others = {kind: 0 for kind in self.created if kind not in ("user", "pid")}
+        if self._flags_of(others):
+            result.append(ops.unshare(self._flags_of(others), "/linux/namespaces"))
+        if "time" in self.created and linux.time_offsets is not None:
+            # Only while no process is inside: the fork below makes the first one.
+            result.extend(_time_offsets(linux))
+        result.append(ops.fork(CLONE_FLAGS["pid"] if "pid" in self.created else 0, "/linux/namespaces"))
+        return result
+
+
+def _time_offsets(linux: Linux) -> list[Op]:
+    assert linux.time_offsets is not None
+    clocks: tuple[tuple[str, TimeOffset | None], ...] = (
+        ("monotonic", linux.time_offsets.monotonic),
+        ("boottime", linux.time_offsets.boottime),
+    )
+    return [
+        ops.write_proc(
+            "self/timens_offsets",
+            f"{clock} {offset.secs} {offset.nanosecs}",
+            f"/linux/timeOffsets/{clock}",
+        )
+        for clock, offset in clocks
+        if offset is not None
+    ]

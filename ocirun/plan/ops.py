@@ -1,0 +1,339 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operations of a plan: one constructor for each opcode of `_native/abi.h`, with the same name.
+
+An operation is data.  `origin` is the JSON pointer that it comes from; a failure of ocirun-init is reported with it.
+Slots are numbers that the builder hands out; they stand for descriptors.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Text = str | bytes | tuple[str, ...] | None
+
+NO_SLOT = -1
+SYNC_SLOT = 0
+
+# Flags of abi.h; tests/native/test_abi.py holds the two together.
+RECURSIVE = 1
+NO_SYMLINKS = 2
+ON_PROC = 4
+COPY_UP = 8
+DUMPABLE = 16
+SETGROUPS = 32
+REPLACE = 64
+NOTIFY = 128
+NO_PIVOT = 256
+FINAL = 512
+BIND_CONSOLE = 1024
+BEST_EFFORT = 2048
+JOINED = 4096
+TOLERANT = 8192
+RETRY = 16384
+RAISE = 32768
+
+BARRIER_NAMESPACES = 1
+BARRIER_CREATE_RUNTIME = 2
+BARRIER_CREATED = 3
+
+
+class Op:
+    """One operation: opcode name, origin, and the operands that its constructor below names."""
+
+    __slots__ = ("flags", "name", "numbers", "origin", "slots", "texts")
+
+    def __init__(
+        self,
+        name: str,
+        origin: str,
+        texts: tuple[Text, ...] = (),
+        numbers: tuple[int, ...] = (),
+        slots: tuple[int, ...] = (),
+        flags: int = 0,
+    ) -> None:
+        self.name = name
+        self.origin = origin
+        self.texts = texts
+        self.numbers = numbers
+        self.slots = slots
+        self.flags = flags
+
+    def __repr__(self) -> str:
+        return (
+            f"Op({self.name!r}, {self.origin!r}, {self.texts!r}, {self.numbers!r}, {self.slots!r}, {self.flags})"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Op) and repr(self) == repr(other)
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+
+# Namespaces
+
+
+def open_namespace(slot: int, path: str, kind: int, origin: str) -> Op:
+    return Op("OPEN_NAMESPACE", origin, (path,), (kind,), (slot,))
+
+
+def join_cgroup(slot: int) -> Op:
+    return Op("JOIN_CGROUP", "/linux/cgroupsPath", (), (), (slot,))
+
+
+def join(slot: int, kind: int, origin: str) -> Op:
+    return Op("JOIN", origin, (), (kind,), (slot,))
+
+
+def unshare(flags: int, origin: str) -> Op:
+    return Op("UNSHARE", origin, (), (flags,))
+
+
+def id_maps(flags: int, origin: str) -> Op:
+    return Op("ID_MAPS", origin, flags=flags)
+
+
+def fork(clone_flags: int, origin: str) -> Op:
+    return Op("FORK", origin, (), (clone_flags,))
+
+
+def barrier(which: int, slot: int = NO_SLOT) -> Op:
+    return Op("BARRIER", "", (), (which,), (slot,))
+
+
+def write_proc(path: str, data: str, origin: str) -> Op:
+    return Op("WRITE_PROC", origin, (path, data))
+
+
+def sysctl(path: str, value: str, origin: str) -> Op:
+    return Op("SYSCTL", origin, (path, value))
+
+
+def hostname(name: str) -> Op:
+    return Op("HOSTNAME", "/hostname", (name,))
+
+
+def domainname(name: str) -> Op:
+    return Op("DOMAINNAME", "/domainname", (name,))
+
+
+def loopback(origin: str) -> Op:
+    return Op("LOOPBACK", origin)
+
+
+def keyring(name: str) -> Op:
+    return Op("KEYRING", "", (name,), flags=BEST_EFFORT)
+
+
+# Mounts
+
+
+def propagation(flags: int, origin: str) -> Op:
+    return Op("PROPAGATION", origin, (), (flags,))
+
+
+def open_tree(slot: int, path: str, recursive: bool, origin: str) -> Op:
+    return Op("OPEN_TREE", origin, (path,), (), (slot,), RECURSIVE if recursive else 0)
+
+
+def rootfs(slot: int, path: str) -> Op:
+    return Op("ROOTFS", "/root/path", (path,), (), (slot,))
+
+
+def mount(
+    kind: str,
+    source: str | None,
+    options: Sequence[str],
+    destination: str,
+    origin: str,
+    *,
+    set_attributes: int = 0,
+    propagation: int = 0,
+    superblock: int = 0,
+    flags: int = 0,
+) -> Op:
+    return Op(
+        "MOUNT",
+        origin,
+        (kind, source, tuple(options), destination),
+        (set_attributes, 0, propagation, len(options), superblock),
+        flags=flags,
+    )
+
+
+def bind(
+    slot: int,
+    destination: str,
+    origin: str,
+    *,
+    set_attributes: int = 0,
+    clear_attributes: int = 0,
+    propagation: int = 0,
+    recursive_set: int = 0,
+    recursive_clear: int = 0,
+    flags: int = 0,
+) -> Op:
+    return Op(
+        "BIND",
+        origin,
+        (None, None, None, destination),
+        (set_attributes, clear_attributes, propagation, 0, recursive_set, recursive_clear),
+        (slot,),
+        flags,
+    )
+
+
+def remount(
+    destination: str,
+    origin: str,
+    *,
+    options: Sequence[str] = (),
+    set_attributes: int = 0,
+    clear_attributes: int = 0,
+    propagation: int = 0,
+    superblock: int = 0,
+) -> Op:
+    return Op(
+        "REMOUNT",
+        origin,
+        (None, None, tuple(options), destination),
+        (set_attributes, clear_attributes, propagation, len(options), superblock),
+    )
+
+
+def mask(path: str, origin: str) -> Op:
+    return Op("MASK", origin, (path,))
+
+
+def readonly(path: str, origin: str) -> Op:
+    return Op("READONLY", origin, (path,))
+
+
+def pivot(flags: int) -> Op:
+    return Op("PIVOT", "/root/path", flags=flags)
+
+
+def root_attributes(set_attributes: int, propagation: int, origin: str) -> Op:
+    return Op("ROOT_ATTRIBUTES", origin, (), (set_attributes, 0, propagation))
+
+
+# Things below the root
+
+
+def directory(path: str, origin: str) -> Op:
+    return Op("DIRECTORY", origin, (path,))
+
+
+def device(path: str, mode: int, number: int, uid: int, gid: int, origin: str) -> Op:
+    return Op("DEVICE", origin, (path,), (mode, number, uid, gid))
+
+
+def symlink(path: str, target: str, origin: str, flags: int = 0) -> Op:
+    return Op("SYMLINK", origin, (path, target), flags=flags)
+
+
+def console(slot: int, rows: int, columns: int, uid: int, flags: int) -> Op:
+    return Op("CONSOLE", "/process/terminal", (), (rows, columns, uid), (slot,), flags)
+
+
+def stdio(uid: int) -> Op:
+    return Op("STDIO", "/process/user/uid", (), (uid,))
+
+
+# The process
+
+
+def setsid() -> Op:
+    return Op("SETSID", "")
+
+
+def chdir(path: str, origin: str, flags: int = 0) -> Op:
+    return Op("CHDIR", origin, (path,), flags=flags)
+
+
+def rlimit(resource: int, soft: int, hard: int, origin: str, flags: int = 0) -> Op:
+    return Op("RLIMIT", origin, (), (resource, soft, hard), flags=flags)
+
+
+def personality(value: int) -> Op:
+    return Op("PERSONALITY", "/linux/personality", (), (value,))
+
+
+def bounding(kept: int) -> Op:
+    return Op("BOUNDING", "/process/capabilities/bounding", (), (kept,))
+
+
+def ids(uid: int, gid: int, groups: bytes | None, origin: str) -> Op:
+    return Op("IDS", origin, (groups,), (uid, gid))
+
+
+def capabilities(
+    effective: int, permitted: int, inheritable: int, ambient: int, flags: int = 0
+) -> Op:
+    return Op(
+        "CAPABILITIES",
+        "/process/capabilities",
+        (),
+        (effective, permitted, inheritable, ambient),
+        flags=flags,
+    )
+
+
+def no_new_privileges() -> Op:
+    return Op("NO_NEW_PRIVILEGES", "/process/noNewPrivileges")
+
+
+def find_home(uid: int) -> Op:
+    return Op("FIND_HOME", "/process/env", (), (uid,))
+
+
+def find_executable(name: str, path: str | None) -> Op:
+    return Op("FIND_EXECUTABLE", "/process/args/0" if name else "/process", (name, path))
+
+
+def wait_start(slot: int) -> Op:
+    return Op("WAIT_START", "", (), (), (slot,))
+
+
+def hook(
+    path: str,
+    args: Sequence[str],
+    env: Sequence[str],
+    state: str,
+    pid_offset: int,
+    timeout_ms: int,
+    origin: str,
+) -> Op:
+    return Op(
+        "HOOK",
+        origin,
+        (path, tuple(args), tuple(env), state),
+        (len(args), len(env), timeout_ms, pid_offset),
+    )
+
+
+def seccomp(
+    program: bytes, flags: int, agent_slot: int = NO_SLOT, text_slot: int = NO_SLOT
+) -> Op:
+    return Op(
+        "SECCOMP",
+        "/linux/seccomp",
+        (program,),
+        (flags,),
+        (agent_slot, text_slot),
+        NOTIFY if agent_slot >= 0 else 0,
+    )
+
+
+def announce(agent_slot: int = NO_SLOT, text_slot: int = NO_SLOT) -> Op:
+    return Op("ANNOUNCE", "", (), (), (agent_slot, text_slot))
+
+
+def execute(
+    args: Sequence[str], env: Sequence[str], umask: int, origin: str, path: str | None = None
+) -> Op:
+    return Op(
+        "EXEC", origin, (tuple(args), tuple(env), path), (len(args), len(env), umask)
+    )

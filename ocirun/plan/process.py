@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`process`: limits, identity, capabilities, environment, and the last steps to execve.
+
+Spec: config.md#process; Kernel: capabilities(7), prlimit(2), personality(2), seccomp(2)
+"""
+
+from __future__ import annotations
+
+from sys import byteorder
+
+from ocirun.plan import ops
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirun.plan.ops import Op
+    from ocirun.plan.seccomp import CompiledFilter
+    from ocirun.spec.model import Capabilities, Process
+
+#: In the kernel's order: the index is the number.  capabilities(7)
+CAPABILITY_NAMES = (
+    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
+    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
+    "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
+    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
+    "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
+    "CHECKPOINT_RESTORE",
+)  # fmt: skip
+CAPABILITY_BITS = {f"CAP_{name}": 1 << number for number, name in enumerate(CAPABILITY_NAMES)}
+CAP_SYS_ADMIN = CAPABILITY_BITS["CAP_SYS_ADMIN"]
+
+#: getrlimit(2), asm-generic numbering: the one of every machine that ocirun-init is built for.
+RLIMITS = {
+    "RLIMIT_CPU": 0,
+    "RLIMIT_FSIZE": 1,
+    "RLIMIT_DATA": 2,
+    "RLIMIT_STACK": 3,
+    "RLIMIT_CORE": 4,
+    "RLIMIT_RSS": 5,
+    "RLIMIT_NPROC": 6,
+    "RLIMIT_NOFILE": 7,
+    "RLIMIT_MEMLOCK": 8,
+    "RLIMIT_AS": 9,
+    "RLIMIT_LOCKS": 10,
+    "RLIMIT_SIGPENDING": 11,
+    "RLIMIT_MSGQUEUE": 12,
+    "RLIMIT_NICE": 13,
+    "RLIMIT_RTPRIO": 14,
+    "RLIMIT_RTTIME": 15,
+}
+
+PERSONALITIES = {"LINUX": 0x0000, "LINUX32": 0x0008}
+
+#: What engines rely on where the specification would leave the caller's umask alone (design D12).
+DEFAULT_UMASK = 0o022
+
+
+class CapabilitySets:
+    """The five sets as bit masks, cut down to what this kernel knows and this runtime may give.
+
+    Spec: config.md#linux-process: what cannot be mapped is a warning (`unknown`), not an error.
+    """
+
+    __slots__ = ("ambient", "bounding", "effective", "inheritable", "permitted", "unknown")
+
+    def __init__(self, capabilities: Capabilities | None, available: int) -> None:
+        self.unknown: list[str] = []
+        if capabilities is None:
+            # An absent object is an empty one, as with crun: nobody asked for privileges.
+            self.bounding = self.effective = self.inheritable = self.permitted = self.ambient = 0
+            return
+        self.bounding = self._mask(capabilities.bounding, available)
+        self.permitted = self._mask(capabilities.permitted, available)
+        self.effective = self._mask(capabilities.effective, available) & self.permitted
+        self.inheritable = self._mask(capabilities.inheritable, available)
+        self.ambient = (
+            self._mask(capabilities.ambient, available) & self.permitted & self.inheritable
+        )
+
+    def _mask(self, names: tuple[str, ...], available: int) -> int:
+        mask = 0
+        for name in names:
+            bit = CAPABILITY_BITS.get(name, 0)
+            if bit & available:
+                mask |= bit
+            elif name not in self.unknown:
+                self.unknown.append(name)
+        return mask
+
+
+def build_limits(process: Process, *, raise_only: bool = False) -> list[Op]:
+    """Return the resource limits; with `raise_only` what must happen while CAP_SYS_RESOURCE is there."""
+    return [
+        ops.rlimit(
+            RLIMITS[limit.type],
+            limit.soft,
+            limit.hard,
+            f"/process/rlimits/{index}",
+            ops.RAISE if raise_only else 0,
+        )
+        for index, limit in enumerate(process.rlimits)
+    ]
+
+
+def build_identity(
+    process: Process, sets: CapabilitySets, *, hold_admin: bool, set_groups: bool
+) -> list[Op]:
+    """Return the change to the process's user and capabilities.
+
+    The order is: bounding while CAP_SETPCAP is there; groups, then ids, with capabilities kept across them; the
+    directory, as root first and as the user where root is refused; at last the sets themselves.
+    """
+    user = process.user
+    groups: bytes | None = None
+    if set_groups:
+        groups = b"".join(gid.to_bytes(4, byteorder) for gid in user.additional_gids)
+    held = CAP_SYS_ADMIN if hold_admin else 0
+    return [
+        ops.bounding(sets.bounding),
+        ops.chdir(process.cwd, "/process/cwd", ops.TOLERANT),
+        ops.ids(user.uid, user.gid, groups, "/process/user"),
+        ops.chdir(process.cwd, "/process/cwd", ops.RETRY),
+        ops.capabilities(sets.effective, sets.permitted | held, sets.inheritable, sets.ambient),
+    ]
+
+
+def build_executable(process: Process, env: tuple[str, ...]) -> list[Op]:
+    """Return the lookup of args[0], as the user who will execute it."""
+    path = None
+    for entry in env:
+        if entry.startswith("PATH="):
+            path = entry[5:]
+    result = [ops.find_executable(process.args[0], path)]
+    if not any(entry.startswith("HOME=") for entry in env):
+        result.append(ops.find_home(process.user.uid))
+    return result
+
+
+def build_last_steps(
+    process: Process,
+    sets: CapabilitySets,
+    env: tuple[str, ...],
+    seccomp: CompiledFilter | None,
+    agent_slot: int,
+    text_slot: int,
+) -> list[Op]:
+    """Return everything from the close of all descriptors to execve.
+
+    Descriptors and the word to `start` come before the filter, which may forbid both.  Without no_new_privs loading a
+    filter takes CAP_SYS_ADMIN, so what is dropped after it is dropped under the filter: capset, capget, execve (and
+    write, exit_group where execve fails) are all that a profile must allow beside the program's own needs.
+    """
+    result = [ops.announce(agent_slot, text_slot)]
+    if process.no_new_privileges:
+        result.append(ops.no_new_privileges())
+    if seccomp is not None:
+        load = ops.seccomp(seccomp.program, seccomp.flags, agent_slot, text_slot)
+        if process.no_new_privileges:
+            result.append(load)
+        else:
+            raised = (sets.effective | CAP_SYS_ADMIN, sets.permitted | CAP_SYS_ADMIN)
+            result.append(ops.capabilities(*raised, sets.inheritable, sets.ambient))
+            result.append(load)
+            result.append(
+                ops.capabilities(sets.effective, sets.permitted, sets.inheritable, 0, ops.FINAL)
+            )
+    umask = DEFAULT_UMASK if process.user.umask is None else process.user.umask
+    result.append(ops.execute(process.args, env, umask, "/process/args/0"))
+    return result
+
