@@ -1,0 +1,485 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cgroup manager that works on the cgroup file systems itself, in any layout.
+
+In each hierarchy the container has one directory at the same kind of place.  The first hierarchy
+(version 2 if it is mounted, also in the hybrid layout where it has no controllers) is the one that
+decides: its mkdir is the claim to the place, it carries the mark, and processes are listed, frozen
+and killed there.
+"""
+
+from __future__ import annotations
+
+import os
+from errno import EACCES, EBUSY, EINVAL, ENODEV, ENOENT, EPERM, EROFS, ESRCH
+
+from ocirun.errors import CgroupError
+
+from . import legacy, unified
+from .claim import (
+    MODE,
+    existing_components,
+    make_directory,
+    mark,
+    read_mark,
+    remove_parents,
+)
+from .files import (
+    Backoff,
+    failure,
+    flat_value,
+    open_directory,
+    processes,
+    read_file,
+    remove_below,
+    remove_directory,
+    write_file,
+)
+from .hierarchies import CGROUPS_PATH_POINTER, Hierarchy, check_subgroup, parse_own_cgroups
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from ocirun.spec.resources import Resources
+
+_PLACE_DEADLINE_S = 0.15
+_DENIED = (EACCES, EPERM, EROFS)
+
+
+class CgroupfsManager:
+    """See `ocirun.cgroups.CgroupManager`."""
+
+    def __init__(self, hierarchies: Sequence[Hierarchy], *, optional: bool = False) -> None:
+        self._hierarchies = list(hierarchies)
+        self._optional = optional
+        self._nonce = ""
+        # Index into _hierarchies and inode number of the directory that was made or taken over.
+        self._identity: tuple[int, int] | None = None
+        self._fds: dict[int, int] = {}
+        self._gone: set[int] = set()
+        self._marked = False
+        self._wrong_mode = False
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> CgroupfsManager:
+        """Return the manager of a container that another process made, or failed to make."""
+        match record:
+            case {
+                "hierarchies": [*hierarchies],
+                "nonce": str(nonce),
+                "optional": bool(optional),
+                "absent": [*absent],
+            } if hierarchies and nonce and all(isinstance(index, int) for index in absent):
+                manager = cls(
+                    [Hierarchy.from_record(each) for each in hierarchies], optional=optional
+                )
+            case _:
+                raise CgroupError(f"not a record of a cgroup: {record!r}", op="record")
+        manager._nonce = nonce
+        manager._gone.update(absent)
+        match record.get("identity"):
+            case [int(index), int(inode)] if 0 <= index < len(hierarchies):
+                manager._identity = (index, inode)
+        return manager
+
+    def record(self) -> dict[str, Any]:
+        """See CgroupManager."""
+        if not self._nonce:
+            self._nonce = os.urandom(8).hex()
+            for index, hierarchy in enumerate(self._hierarchies):
+                hierarchy.existing = existing_components(hierarchy)
+                if hierarchy.existing == hierarchy.path.count("/") + 1:
+                    self._check_unused(index)
+        return {
+            "manager": "cgroupfs",
+            "hierarchies": [hierarchy.to_record() for hierarchy in self._hierarchies],
+            "nonce": self._nonce,
+            "optional": self._optional,
+            "identity": list(self._identity) if self._identity else None,
+            "absent": sorted(self._gone),
+        }
+
+    def create(self) -> None:
+        """See CgroupManager."""
+        if not self._nonce:
+            self.record()
+        made: list[str] = []
+        try:
+            for index in range(len(self._hierarchies)):
+                self._create_in(index, made)
+            if self._hierarchies[0].version == 2 and len(self._hierarchies) == 1 and self._fds:
+                hierarchy = self._hierarchies[0]
+                unified.enable_controllers(hierarchy.mount_point, hierarchy.path, None)
+        except BaseException:
+            self.close()
+            for path in reversed(made):
+                remove_directory(path)
+            raise
+
+    def _create_in(self, index: int, made: list[str]) -> None:
+        hierarchy = self._hierarchies[index]
+        try:
+            fresh = make_directory(hierarchy, made)
+            fd = self._fds[index] = open_directory(hierarchy.directory)
+            if "cpuset" in hierarchy.controllers:
+                legacy.seed_cpuset(hierarchy.mount_point, hierarchy.path)
+        except OSError as error:
+            if self._optional and error.errno in _DENIED:
+                self._gone.add(index)
+                return
+            hint = "delegate a cgroup to the user, or use the cgroup manager 'disabled'"
+            raise failure(
+                f"mkdir {hierarchy.directory}",
+                error,
+                pointer=CGROUPS_PATH_POINTER,
+                hint=hint if error.errno in _DENIED else None,
+            ) from error
+        if not fresh:
+            if hierarchy.existing != hierarchy.path.count("/") + 1:
+                raise _unusable(hierarchy, "another container was given this cgroup meanwhile")
+            self._check_unused(index)
+        if self._identity is None:
+            status = os.fstat(fd)
+            self._identity = (index, status.st_ino)
+            # The caller's umask is not ours to change.
+            self._wrong_mode = status.st_mode & 0o777 != MODE
+            mark(fd, self._nonce)
+        if fresh and self._wrong_mode:
+            os.fchmod(fd, MODE)
+
+    def clone_into(self, subgroup: str = "") -> int | None:
+        """See CgroupManager."""
+        for index, hierarchy in enumerate(self._hierarchies):
+            if hierarchy.version == 2 and index not in self._gone:
+                return self._open_subgroup(index, subgroup)
+        return None
+
+    def join_fds(self, subgroup: str = "") -> list[int]:
+        """See CgroupManager."""
+        found: list[int] = []
+        try:
+            for index, hierarchy in enumerate(self._hierarchies):
+                if hierarchy.version == 1 and index not in self._gone:
+                    found.append(self._open_tasks(index, subgroup))
+        except BaseException:
+            for fd in found:
+                os.close(fd)
+            raise
+        return found
+
+    def _open_tasks(self, index: int, subgroup: str) -> int:
+        path = f"{check_subgroup(subgroup)}/tasks".lstrip("/")
+        try:
+            return os.open(path, os.O_WRONLY, dir_fd=self._fd(index))
+        except OSError as error:
+            raise failure(f"open {self._hierarchies[index].directory}/{path}", error) from error
+
+    def _open_subgroup(self, index: int, subgroup: str) -> int:
+        path = check_subgroup(subgroup) or "."
+        try:
+            return open_directory(path, dir_fd=self._fd(index))
+        except OSError as error:
+            raise failure(f"open {self._hierarchies[index].directory}/{path}", error) from error
+
+    def place(
+        self, pid: int, *, cloned: bool = False, joined: bool = False, subgroup: str = ""
+    ) -> None:
+        """See CgroupManager."""
+        prefix = check_subgroup(subgroup)
+        path = f"{prefix}/cgroup.procs" if prefix else "cgroup.procs"
+        for index, hierarchy in enumerate(self._hierarchies):
+            if index in self._gone or (cloned if hierarchy.version == 2 else joined):
+                continue
+            _write_pid(path, pid, self._fd(index), hierarchy.directory)
+
+    def apply(
+        self, resources: Resources | None, in_user_namespace: bool, *, update: bool = False
+    ) -> None:
+        """See CgroupManager."""
+        from .limits import apply_devices, apply_limits
+
+        if resources is not None:
+            apply_limits(self, resources)
+        if not update or (resources is not None and resources.devices):
+            apply_devices(self, resources, in_user_namespace)
+
+    # What `limits` needs.
+
+    def legacy_controllers(self) -> tuple[str, ...]:
+        """Return the controllers of the version 1 hierarchies that the container is in."""
+        return tuple(
+            controller
+            for index, hierarchy in enumerate(self._hierarchies)
+            if hierarchy.version == 1 and index not in self._gone
+            for controller in hierarchy.controllers
+        )
+
+    def has_unified(self) -> bool:
+        """Tell whether the container has a version 2 cgroup."""
+        return any(
+            hierarchy.version == 2 and index not in self._gone
+            for index, hierarchy in enumerate(self._hierarchies)
+        )
+
+    def directory_of(self, controller: str) -> int | None:
+        """Return the borrowed directory for a controller's files, None if there is none."""
+        unified_fd = None
+        for index, hierarchy in enumerate(self._hierarchies):
+            if index in self._gone:
+                continue
+            if controller in hierarchy.controllers:
+                return self._fd(index)
+            if hierarchy.version == 2:
+                unified_fd = self._fd(index)
+        return unified_fd
+
+    def enable(self, controller: str) -> bool:
+        """Try to make a controller of version 2 available; False if there is nothing to try."""
+        for index, hierarchy in enumerate(self._hierarchies):
+            if hierarchy.version == 2 and index not in self._gone:
+                unified.enable_controllers(hierarchy.mount_point, hierarchy.path, (controller,))
+                return True
+        return False
+
+    # Freezing and killing, in the first hierarchy.
+
+    def freeze(self, deadline_s: float = 10.0) -> None:
+        """See CgroupManager."""
+        index, version = self._freezer()
+        (unified if version == 2 else legacy).freeze(self._fd(index), deadline_s)
+
+    def thaw(self) -> None:
+        """See CgroupManager."""
+        index, version = self._freezer()
+        (unified if version == 2 else legacy).thaw(self._fd(index))
+
+    def is_frozen(self) -> bool:
+        """See CgroupManager."""
+        try:
+            index, version = self._freezer()
+            fd = self._fd(index)
+            return unified.is_frozen(fd) if version == 2 else legacy.is_frozen(fd)
+        except (CgroupError, FileNotFoundError):
+            return False
+        except OSError as error:
+            if error.errno == ENODEV:
+                return False
+            raise failure("read the freezer state", error) from error
+
+    def _freezer(self) -> tuple[int, int]:
+        for index, hierarchy in enumerate(self._hierarchies):
+            if index not in self._gone and (
+                hierarchy.version == 2 or "freezer" in hierarchy.controllers
+            ):
+                return index, hierarchy.version
+        raise CgroupError("the container has no cgroup that can be frozen", op="freeze")
+
+    def _first(self) -> int:
+        for index in range(len(self._hierarchies)):
+            if index not in self._gone:
+                return index
+        raise CgroupError("the container has no cgroup", op="cgroup")
+
+    def pids(self) -> list[int]:
+        """See CgroupManager."""
+        try:
+            return processes(self._fd(self._first()))
+        except OSError as error:
+            raise failure("read cgroup.procs", error) from error
+
+    def kill_all(self, signal: int) -> None:
+        """See CgroupManager."""
+        from .killing import kill_all
+
+        self._first()
+        kill_all(self.paths(), signal)
+
+    def init_subgroup(self, pid: int) -> str:
+        """See CgroupManager."""
+        hierarchy = self._hierarchies[self._first()]
+        try:
+            own = parse_own_cgroups(read_file(f"/proc/{pid}/cgroup"))
+        except OSError as error:
+            raise failure(f"read /proc/{pid}/cgroup", error) from error
+        top = f"{hierarchy.root.rstrip('/')}/{hierarchy.path}"
+        path = own.get(hierarchy.controllers, "")
+        if path != top and not path.startswith(f"{top}/"):
+            raise CgroupError(f"process {pid} is in {path!r}, not below {top}", op="cgroup")
+        return check_subgroup(path[len(top) :])
+
+    def remove(self, deadline_s: float = 10.0, *, keep_existing: bool = False) -> None:
+        """See CgroupManager."""
+        if not self._may_remove():
+            self.close()
+            return
+        left = [
+            index
+            for index, hierarchy in enumerate(self._hierarchies)
+            if not (keep_existing and hierarchy.existing == hierarchy.path.count("/") + 1)
+        ]
+        self.close()
+        # Usually everybody is dead and there are no children: then this is all.
+        left = self._remove_leaves(left)
+        if left:
+            left = self._empty_and_remove(left, deadline_s)
+        if left:
+            paths = ", ".join(self._hierarchies[index].directory for index in left)
+            raise CgroupError(
+                f"cannot remove cgroup {paths}: still in use after {deadline_s:g} s",
+                op="rmdir",
+                hint="a process in it does not die (uninterruptible sleep?); delete again later",
+            )
+        for hierarchy in self._hierarchies:
+            remove_parents(hierarchy)
+
+    def _remove_leaves(self, indices: Sequence[int]) -> list[int]:
+        """Try to remove the container's directories; returns those that are in use."""
+        left = []
+        for index in indices:
+            directory = self._hierarchies[index].directory
+            try:
+                if not remove_directory(directory):
+                    left.append(index)
+            except OSError as error:
+                if error.errno in _DENIED and index in self._gone:
+                    continue
+                raise failure(f"rmdir {directory}", error) from error
+        return left
+
+    def _empty_and_remove(self, left: list[int], deadline_s: float) -> list[int]:
+        """Kill, thaw, wait and remove until nothing is left or the deadline is over."""
+        from .killing import kill_remaining
+
+        backoff = Backoff(deadline_s)
+        while True:
+            if self._is_certainly_ours():
+                kill_remaining([self._hierarchies[index] for index in left])
+            for index in left:
+                try:
+                    fd = open_directory(self._hierarchies[index].directory)
+                except FileNotFoundError:
+                    continue
+                try:
+                    remove_below(fd)
+                except OSError as error:
+                    raise failure("rmdir", error) from error
+                finally:
+                    os.close(fd)
+            left = self._remove_leaves(left)
+            if not left or not self._is_certainly_ours() or not backoff.wait():
+                return left
+
+    # Whose directories are they?
+
+    def _may_remove(self) -> bool:
+        """Tell whether what is in the recorded place is not known to be another container's."""
+        for index, hierarchy in enumerate(self._hierarchies):
+            try:
+                fd = open_directory(hierarchy.directory)
+            except OSError as error:
+                if error.errno in (ENOENT, *_DENIED):
+                    continue
+                raise failure(f"open {hierarchy.directory}", error) from error
+            try:
+                if self._identity is not None and self._identity[0] == index:
+                    return os.fstat(fd).st_ino == self._identity[1]
+                mark = read_mark(fd)
+                if mark is not None:
+                    self._marked = mark == self._nonce
+                    return self._marked
+            finally:
+                os.close(fd)
+        return True
+
+    def _is_certainly_ours(self) -> bool:
+        """Tell whether the directories were made by this container, so that killing in them is
+        right.
+
+        A record from before `create` only names them; then the mark decides.
+        """
+        return self._identity is not None or self._marked
+
+    def _check_unused(self, index: int) -> None:
+        """Refuse a cgroup that was there before and is in use.
+
+        Spec: config-linux.md#cgroups-path lets a runtime do so, and runc does.
+        """
+        hierarchy = self._hierarchies[index]
+        try:
+            fd = open_directory(hierarchy.directory)
+            try:
+                if processes(fd):
+                    raise _unusable(hierarchy, "container's cgroup is not empty")
+                if _is_frozen_any(fd, hierarchy):
+                    raise _unusable(hierarchy, "container's cgroup unexpectedly frozen")
+            finally:
+                os.close(fd)
+        except OSError as error:
+            if self._optional and error.errno in _DENIED:
+                return
+            raise failure(
+                f"open {hierarchy.directory}", error, pointer=CGROUPS_PATH_POINTER
+            ) from error
+
+    def _fd(self, index: int) -> int:
+        """Return the borrowed directory descriptor of the container's cgroup in a hierarchy."""
+        fd = self._fds.get(index)
+        if fd is None:
+            try:
+                fd = self._fds[index] = open_directory(self._hierarchies[index].directory)
+            except OSError as error:
+                raise failure(f"open {self._hierarchies[index].directory}", error) from error
+        return fd
+
+    def paths(self) -> list[Hierarchy]:
+        """See CgroupManager."""
+        return [
+            hierarchy
+            for index, hierarchy in enumerate(self._hierarchies)
+            if index not in self._gone
+        ]
+
+    def close(self) -> None:
+        """See CgroupManager."""
+        while self._fds:
+            os.close(self._fds.popitem()[1])
+
+
+def _unusable(hierarchy: Hierarchy, why: str) -> CgroupError:
+    return CgroupError(
+        f"{CGROUPS_PATH_POINTER}: {why}: {hierarchy.directory}",
+        op="cgroup",
+        json_pointer=CGROUPS_PATH_POINTER,
+    )
+
+
+def _is_frozen_any(fd: int, hierarchy: Hierarchy) -> bool:
+    """Tell whether a process that enters would be frozen, by this cgroup or by one above it."""
+    if hierarchy.version == 2:
+        return unified.is_frozen(fd) or flat_value(read_file("cgroup.events", fd), "frozen") == "1"
+    return "freezer" in hierarchy.controllers and read_file(legacy.FREEZER_STATE, fd) != "THAWED"
+
+
+def _write_pid(path: str, pid: int, directory: int, name: str) -> None:
+    """Move a process.
+
+    The kernel says EINVAL while it changes the cgroup's domain, and EBUSY while a child with
+    controllers is being set up or for good if there is one; both are tried a few times.
+    """
+    backoff = Backoff(_PLACE_DEADLINE_S)
+    while True:
+        try:
+            write_file(path, str(pid), directory)
+        except OSError as error:
+            if error.errno in (EINVAL, EBUSY) and backoff.wait():
+                continue
+            hint = None
+            if error.errno == EBUSY:
+                hint = (
+                    "the cgroup has children with controllers, so it cannot hold processes itself"
+                )
+            elif error.errno == ESRCH:
+                hint = "the process is gone"
+            raise failure(f"write {name}/{path} = {pid}", error, hint=hint) from error
+        return

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Taking a place in a hierarchy, telling whose it is, and giving back what was made for it."""
+
+from __future__ import annotations
+
+import os
+
+from .files import remove_directory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .hierarchies import Hierarchy
+
+MODE = 0o755
+_MKDIR_ATTEMPTS = 8
+
+# Says whose cgroup a directory is; its value is a nonce of the record.  Only root can set
+# "trusted", and only version 2 always takes "user".
+_MARKS = ("trusted.ocirun", "user.ocirun")
+
+
+def existing_components(hierarchy: Hierarchy) -> int:
+    """Count the leading components of the container's path that are there already."""
+    path = hierarchy.path
+    count = path.count("/") + 1
+    while not os.access(f"{hierarchy.mount_point}/{path}", os.F_OK):
+        count -= 1
+        if count == 0:
+            break
+        path = path.rpartition("/")[0]
+    return count
+
+
+def make_directory(hierarchy: Hierarchy, made: list[str]) -> bool:
+    """Make the container's directory and its parents where missing; False if it was there.
+
+    Appends what it made to *made*, parents first.
+    """
+    # Parents may vanish between our steps: another container's `remove` takes those that it finds
+    # empty.
+    for attempt in range(_MKDIR_ATTEMPTS):
+        try:
+            os.mkdir(hierarchy.directory, MODE)
+        except FileExistsError:
+            return False
+        except FileNotFoundError:
+            if attempt == _MKDIR_ATTEMPTS - 1:
+                raise
+            _make_parents(hierarchy, made)
+        else:
+            made.append(hierarchy.directory)
+            return True
+    return False
+
+
+def _make_parents(hierarchy: Hierarchy, made: list[str]) -> None:
+    path = hierarchy.mount_point
+    for name in hierarchy.path.split("/")[:-1]:
+        path = f"{path}/{name}"
+        try:
+            os.mkdir(path, MODE)
+        except FileExistsError:
+            continue
+        except FileNotFoundError:
+            return
+        made.append(path)
+        os.chmod(path, MODE)  # whatever the umask
+
+
+def remove_parents(hierarchy: Hierarchy) -> None:
+    """Remove the parents that were missing when the container was recorded, as far as they are
+    empty.
+    """
+    components = hierarchy.path.split("/")
+    for count in range(len(components) - 1, hierarchy.existing, -1):
+        try:
+            if not remove_directory("/".join([hierarchy.mount_point, *components[:count]])):
+                return  # somebody else uses it
+        except OSError:
+            return  # not ours to remove, then
+
+
+def mark(fd: int, nonce: str) -> None:
+    for name in _MARKS:
+        try:
+            os.setxattr(fd, name, nonce.encode())
+        except OSError:
+            # EPERM without CAP_SYS_ADMIN, EOPNOTSUPP on old kernels: less is known after a crash.
+            continue
+        return
+
+
+def read_mark(fd: int) -> str | None:
+    for name in _MARKS:
+        try:
+            return os.getxattr(fd, name).decode("ascii", "replace")
+        except OSError:
+            continue
+    return None

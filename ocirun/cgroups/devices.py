@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Device rules: what a container may do with which device node.  Pure.
+
+Meaning.  An access is a device (type, major, minor) and one or more of the rights `r`, `w`, `m`.
+Each right is decided by the last rule that names the device and that right; no such rule means no.
+An access is granted if all its rights are.  (Judging rights one by one matters: after "allow c 1:3
+rwm, deny c 1:3 w", opening for reading *and* writing must fail.)  Then come the rules of
+`DEFAULT_RULES`, as in other runtimes.
+
+Two forms carry it out.  Version 2 runs a program (`device_program`).  Version 1 has a default and a
+list of exceptions (`legacy_lines`), which cannot say everything; what it cannot is refused, since
+the kernel would not complain.
+
+Spec: config-linux.md#allowed-device-list
+Kernel: admin-guide/cgroup-v1/devices.rst; BPF_PROG_TYPE_CGROUP_DEVICE
+"""
+
+from __future__ import annotations
+
+from ocirun.errors import Problem
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ocirun.spec.resources import DeviceRule
+
+POINTER = "/linux/resources/devices"
+
+# BPF_DEVCG_ACC_*
+MKNOD, READ, WRITE = 1, 2, 4
+ALL_RIGHTS = MKNOD | READ | WRITE
+_RIGHTS = {"m": MKNOD, "r": READ, "w": WRITE}
+
+# BPF_DEVCG_DEV_*
+_TYPES = {"b": 1, "c": 2}
+
+
+class Rule:
+    """A device rule with its holes filled in: `kind` is "b" or "c", None for both; major and minor
+    None for any.
+    """
+
+    __slots__ = ("allow", "kind", "major", "minor", "pointer", "rights")
+
+    def __init__(
+        self,
+        allow: bool,
+        kind: str | None,
+        major: int | None,
+        minor: int | None,
+        rights: int,
+        pointer: str = "",
+    ) -> None:
+        self.allow = allow
+        self.kind = kind
+        self.major = major
+        self.minor = minor
+        self.rights = rights
+        self.pointer = pointer
+
+    def __repr__(self) -> str:
+        verb = "allow" if self.allow else "deny"
+        return f"{verb} {_line(self.kind or 'a', (self.major, self.minor), self.rights)}"
+
+    @property
+    def is_total(self) -> bool:
+        """Whether nothing before this rule matters."""
+        return (self.kind, self.major, self.minor, self.rights) == (None, None, None, ALL_RIGHTS)
+
+
+def _default(kind: str, major: int | None, minor: int | None, rights: int = ALL_RIGHTS) -> Rule:
+    return Rule(True, kind, major, minor, rights)
+
+
+# Making any node is harmless as long as it cannot be opened, and image builds do it.  The rest are
+# the default devices of the specification, terminals, and /dev/net/tun, which engines rely on.
+DEFAULT_RULES = (
+    _default("c", None, None, MKNOD),
+    _default("b", None, None, MKNOD),
+    _default("c", 1, 3),  # null
+    _default("c", 1, 5),  # zero
+    _default("c", 1, 7),  # full
+    _default("c", 1, 8),  # random
+    _default("c", 1, 9),  # urandom
+    _default("c", 5, 0),  # tty
+    _default("c", 5, 1),  # console
+    _default("c", 5, 2),  # ptmx
+    _default("c", 136, None),  # pts/*
+    _default("c", 10, 200),  # net/tun
+)
+
+
+def effective_rules(rules: Sequence[DeviceRule]) -> tuple[list[Rule], list[Problem]]:
+    """Return the rules that count, in order, with the defaults at the end.
+
+    A rule without `access` denies everything or, if it allows, is a problem: what it would allow is
+    a guess.
+    """
+    found: list[Rule] = []
+    problems: list[Problem] = []
+    for index, rule in enumerate(rules):
+        pointer = f"{POINTER}/{index}"
+        rights = 0
+        for letter in rule.access or ("" if rule.allow else "rwm"):
+            rights |= _RIGHTS.get(letter, 8)
+        kind = {None: None, "a": None, "u": "c"}.get(rule.type, rule.type)
+        major, minor = _number(rule.major), _number(rule.minor)
+        if not 0 < rights <= ALL_RIGHTS:
+            problems.append(Problem("rule", f"{pointer}/access", "must be of the letters r, w, m"))
+        elif kind not in (None, "b", "c"):
+            problems.append(Problem("rule", f"{pointer}/type", f"{kind!r} has no device numbers"))
+        elif not (_fits(major) and _fits(minor)):
+            problems.append(Problem("rule", pointer, "device number out of range"))
+        else:
+            found.append(Rule(rule.allow, kind, major, minor, rights, pointer))
+    found.extend(DEFAULT_RULES)
+    for index in range(len(found) - 1, -1, -1):
+        if found[index].is_total:
+            return found[index:], problems
+    return found, problems
+
+
+def allows_everything(rules: Sequence[Rule]) -> bool:
+    """Tell whether no access is denied, so that no filter is needed."""
+    return bool(rules) and rules[0].is_total and all(rule.allow for rule in rules)
+
+
+def device_program(rules: Sequence[Rule]) -> bytes:
+    """Compile *rules* to a BPF program for version 2: one `struct bpf_insn` for each 8 bytes.
+
+    The last rule comes first.  r3 has the rights that are still undecided: an allowing rule takes
+    its rights out, and the access is granted when none is left; a denying rule that meets one of
+    them ends it.
+    """
+    program = [
+        _instruction(_LOAD_WORD, dst=2, src=1, offset=0),  # access_type = rights << 16 | type
+        _instruction(_MOVE_REGISTER, dst=3, src=2),
+        _instruction(_AND, dst=2, imm=0xFFFF),
+        _instruction(_SHIFT_RIGHT, dst=3, imm=16),
+        _instruction(_LOAD_WORD, dst=4, src=1, offset=4),  # major
+        _instruction(_LOAD_WORD, dst=5, src=1, offset=8),  # minor
+    ]
+    for rule in reversed(rules):
+        if rule.is_total:
+            # What follows could not be reached, and the verifier refuses dead code.
+            program += _exit(rule.allow)
+            return b"".join(program)
+        program += _rule_block(rule)
+    program += _exit(False)
+    return b"".join(program)
+
+
+def legacy_lines(rules: Sequence[Rule]) -> tuple[list[tuple[str, str]], list[Problem]]:
+    """Return the (file, line) writes that make version 1 do what *rules* mean.
+
+    The first write sets the default, the rest are its exceptions.  Rules that need exceptions from
+    exceptions are problems.
+    """
+    state = _Exceptions()
+    for rule in rules:
+        state.take(rule)
+    if state.allow_by_default:
+        first, other = ("devices.allow", "a"), "devices.deny"
+    else:
+        first, other = ("devices.deny", "a"), "devices.allow"
+    lines = [first]
+    for kind in ("c", "b"):
+        table = state.tables[kind] if state.allow_by_default else _closed(state.tables[kind])
+        lines += [(other, _line(kind, numbers, rights)) for numbers, rights in table.items()]
+    return lines, state.problems
+
+
+Numbers = tuple["int | None", "int | None"]
+
+
+class _Exceptions:
+    """The kernel's model of version 1: a default, and for each type {(major, minor): rights} that
+    are otherwise.
+    """
+
+    def __init__(self) -> None:
+        self.allow_by_default = False
+        self.tables: dict[str, dict[Numbers, int]] = {"b": {}, "c": {}}
+        self.problems: list[Problem] = []
+
+    def take(self, rule: Rule) -> None:
+        """Apply one rule after those before it."""
+        if rule.is_total:
+            self.allow_by_default = rule.allow
+            self.tables = {"b": {}, "c": {}}
+            return
+        for kind in (rule.kind,) if rule.kind else ("b", "c"):
+            table = self.tables[kind]
+            numbers = (rule.major, rule.minor)
+            if rule.allow != self.allow_by_default:
+                table[numbers] = table.get(numbers, 0) | rule.rights
+            else:
+                self._withdraw(table, numbers, rule)
+
+    def _withdraw(self, table: dict[Numbers, int], numbers: Numbers, rule: Rule) -> None:
+        """Make the default hold again for what the rule names."""
+        for known, rights in list(table.items()):
+            if not rights & rule.rights or _meet(known, numbers) is None:
+                continue
+            if _meet(known, numbers) != known:
+                now, then = ("allows", "denied") if rule.allow else ("denies", "allowed")
+                why = f"cgroup version 1 cannot have a rule that {now} part of what another {then}"
+                self.problems.append(Problem("host", rule.pointer or POINTER, why))
+                return
+            left = rights & ~rule.rights
+            if left:
+                table[known] = left
+            else:
+                del table[known]
+
+
+def _closed(table: dict[Numbers, int]) -> dict[Numbers, int]:
+    """Add what is allowed by several exceptions together.
+
+    The kernel grants an access only if a single exception covers it; ours may be spread over
+    overlapping ones.
+    """
+    keys = list(table)
+    for index, one in enumerate(keys):
+        for other in keys[:index]:
+            both = _meet(one, other)
+            # Appending to what we walk over: the new key is met with all others in its turn.
+            if both is not None and both not in keys:
+                keys.append(both)
+    closed = {}
+    for key in keys:
+        closed[key] = 0
+        for wider, rights in table.items():
+            if _meet(key, wider) == key:
+                closed[key] |= rights
+    return closed
+
+
+def _meet(one: Numbers, other: Numbers) -> Numbers | None:
+    """Return the device numbers that both name, None if there are none."""
+    found = []
+    for left, right in zip(one, other, strict=True):
+        if left is not None and right is not None and left != right:
+            return None
+        found.append(right if left is None else left)
+    return found[0], found[1]
+
+
+def _line(kind: str, numbers: Numbers, rights: int) -> str:
+    major, minor = ("*" if number is None else str(number) for number in numbers)
+    letters = "".join(letter for letter in "rwm" if _RIGHTS[letter] & rights)
+    return f"{kind} {major}:{minor} {letters}"
+
+
+def _number(number: int | None) -> int | None:
+    """Return a major or minor number; -1 and absent both mean any."""
+    return None if number is None or number == -1 else number
+
+
+def _fits(number: int | None) -> bool:
+    return number is None or 0 <= number < 1 << 32
+
+
+# Opcodes: class | size or source | operation, see the kernel's
+# bpf/standardization/instruction-set.rst
+_LOAD_WORD = 0x61  # dst = *(u32 *)(src + offset)
+_MOVE_REGISTER = 0xBC  # 32 bits
+_MOVE = 0xB4
+_AND = 0x54
+_SHIFT_RIGHT = 0x74
+_JUMP_UNEQUAL = 0x56  # if dst != imm, 32 bits
+_JUMP_EQUAL = 0x16
+_EXIT = 0x95
+
+
+def _instruction(
+    opcode: int, *, dst: int = 0, src: int = 0, offset: int = 0, imm: int = 0
+) -> bytes:
+    """Encode one `struct bpf_insn` for this machine's byte order."""
+    from sys import byteorder
+
+    # Two bit fields of four bits: the first is the low one on a little-endian machine.
+    registers = src << 4 | dst if byteorder == "little" else dst << 4 | src
+    return (
+        bytes((opcode, registers))
+        + offset.to_bytes(2, byteorder)
+        + (imm & 0xFFFF_FFFF).to_bytes(4, byteorder)
+    )
+
+
+def _exit(allow: bool) -> list[bytes]:
+    return [_instruction(_MOVE, dst=0, imm=int(allow)), _instruction(_EXIT)]
+
+
+def _rule_block(rule: Rule) -> list[bytes]:
+    """Compile one rule; control goes past its end if the rule decides nothing."""
+    if rule.allow:
+        decide = [_instruction(_AND, dst=3, imm=~rule.rights)]
+        decide.append(_instruction(_JUMP_UNEQUAL, dst=3, imm=0, offset=2))
+    else:
+        decide = [
+            _instruction(_MOVE_REGISTER, dst=1, src=3),
+            _instruction(_AND, dst=1, imm=rule.rights),
+            _instruction(_JUMP_EQUAL, dst=1, imm=0, offset=2),
+        ]
+    decide += _exit(rule.allow)
+    tests = [
+        (register, value)
+        for register, value in (
+            (2, _TYPES[rule.kind] if rule.kind else None),
+            (4, rule.major),
+            (5, rule.minor),
+        )
+        if value is not None
+    ]
+    block: list[bytes] = []
+    for index, (register, value) in enumerate(tests):
+        to_end = len(tests) - index - 1 + len(decide)
+        block.append(_instruction(_JUMP_UNEQUAL, dst=register, imm=value, offset=to_end))
+    return block + decide
