@@ -28,7 +28,7 @@ import pytest
 from support.bundle import TAG, Bundle, unique
 from support.canary import Canary
 from support.command import RuntimeCommand, find_runtime
-from support.oracle import HostSnapshot
+from support.oracle import HostSnapshot, remove_leftovers
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MARKERS = {
@@ -208,7 +208,10 @@ def runtime(private_host: None, workdir: Path, peer: str | None) -> Iterator[Run
     snapshot = HostSnapshot(command.root)
     yield command
     command.cleanup()
-    snapshot.assert_clean()
+    try:
+        snapshot.assert_clean()
+    finally:
+        remove_leftovers()
 
 
 @pytest.fixture

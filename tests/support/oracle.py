@@ -141,3 +141,21 @@ class HostSnapshot:
             if time.monotonic() > deadline:
                 raise AssertionError(f"the host is not as before: {differences}")
             time.sleep(0.01)
+
+
+def remove_leftovers() -> None:
+    """Remove what a failed test left, so that one failure stays one failure."""
+    for pid in descendants():
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    for path in sorted(cgroups(), key=len, reverse=True):
+        for _ in range(100):
+            try:
+                os.rmdir(path)
+                break
+            except FileNotFoundError:
+                break
+            except OSError:
+                time.sleep(0.01)
