@@ -112,7 +112,7 @@ class ThrottleDevice(Part):
     def __init__(self, source: JsonObject) -> None:
         self.major: int = source["major"]
         self.minor: int = source["minor"]
-        self.rate: int = source.get("rate") or 0
+        self.rate: int = source["rate"]
 
 
 class BlockIo(Part):

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The host gate: what a valid config.json asks for that this host, or this build, cannot do."""
+
+from __future__ import annotations
+
+import os
+
+from ocirun.errors import Problem
+from ocirun.spec.sysctl import sysctl_namespace, sysctl_path
+from ocirun.strict_json import pointer_token
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ocirun.host import HostFacts
+    from ocirun.spec.model import Config, Linux, Process
+
+# Properties that this build does not act on yet.  They are refused by name, never ignored.
+_LINUX_NOT_YET = (
+    ("net_devices", "netDevices"),
+    ("intel_rdt", "intelRdt"),
+    ("memory_policy", "memoryPolicy"),
+)
+_PROCESS_NOT_YET = (
+    ("scheduler", "scheduler"),
+    ("io_priority", "ioPriority"),
+)
+_IDMAP_OPTIONS = ("idmap", "ridmap")
+
+
+def check(config: Config, facts: HostFacts) -> list[Problem]:
+    """Return all problems of the gate "host" in a configuration that has passed the rules."""
+    problems = [*_not_yet(config), *_mount_namespace(config)]
+    if config.process is not None:
+        problems += check_process(config.process, facts)
+    if config.linux is not None:
+        problems += _namespaces(config.linux, facts)
+        problems += _host_namespaces(config, config.linux, facts)
+        problems += _seccomp(config.linux, facts)
+        problems += _mount_label(config.linux, facts)
+    return problems
+
+
+def check_process(process: Process, facts: HostFacts, pointer: str = "/process") -> list[Problem]:
+    """Return all problems of a process; *pointer* is where it stands in its document."""
+    problems = [
+        _problem(f"{pointer}/{name}", "this build of ocirun cannot do it yet")
+        for attribute, name in _PROCESS_NOT_YET
+        if getattr(process, attribute)
+    ]
+    if process.apparmor_profile is not None and "apparmor" not in facts.lsms:
+        problems.append(_problem(f"{pointer}/apparmorProfile", "AppArmor is not on here"))
+    if process.selinux_label is not None and "selinux" not in facts.lsms:
+        problems.append(_problem(f"{pointer}/selinuxLabel", "SELinux is not on here"))
+    return problems
+
+
+def _problem(pointer: str, message: str) -> Problem:
+    return Problem("host", pointer, message)
+
+
+def _not_yet(config: Config) -> Iterator[Problem]:
+    message = "this build of ocirun cannot do it yet"
+    for attribute, name in _LINUX_NOT_YET:
+        if config.linux is not None and getattr(config.linux, attribute):
+            yield _problem(f"/linux/{name}", message)
+    for index, mount in enumerate(config.mounts):
+        if mount.uid_mappings or mount.gid_mappings:
+            yield _problem(f"/mounts/{index}/uidMappings", message)
+        for position, option in enumerate(mount.options):
+            if option.partition("=")[0] in _IDMAP_OPTIONS:
+                yield _problem(f"/mounts/{index}/options/{position}", message)
+
+
+def _mount_namespace(config: Config) -> Iterator[Problem]:
+    # The specification allows it.  Every mount of the container would be one of the host.
+    namespaces = config.linux.namespaces if config.linux is not None else ()
+    if not any(namespace.type == "mount" for namespace in namespaces):
+        message = "a container without a mount namespace is more than ocirun can do"
+        yield _problem("/linux/namespaces", message)
+
+
+def _namespaces(linux: Linux, facts: HostFacts) -> Iterator[Problem]:
+    for index, namespace in enumerate(linux.namespaces):
+        pointer = f"/linux/namespaces/{index}"
+        if namespace.type not in facts.namespaces:
+            yield _problem(f"{pointer}/type", f"this kernel has no {namespace.type} namespaces")
+        elif namespace.type == "user" and namespace.path is None and not facts.user_namespace_limit:
+            message = "this host allows no user namespaces, see /proc/sys/user/max_user_namespaces"
+            yield _problem(f"{pointer}/type", message)
+
+
+def _host_namespaces(config: Config, linux: Linux, facts: HostFacts) -> Iterator[Problem]:
+    """Refuse to change the runtime's own namespaces when they are joined by path.
+
+    The path is looked up here only to explain; what is joined is what init opens.
+    """
+    sysctls = {}
+    for name in linux.sysctl:
+        kind = sysctl_namespace(sysctl_path(name))
+        sysctls[f"/linux/sysctl/{pointer_token(name)}"] = kind
+    if config.hostname is not None:
+        sysctls["/hostname"] = "uts"
+    if config.domainname is not None:
+        sysctls["/domainname"] = "uts"
+    wanted = set(sysctls.values())
+    for namespace in linux.namespaces:
+        if namespace.path is None or namespace.type not in wanted:
+            continue
+        try:
+            status = os.stat(namespace.path)
+        except OSError:
+            continue  # joining it will say so
+        if (status.st_dev, status.st_ino) == facts.namespace_ids.get(namespace.type):
+            for pointer, kind in sysctls.items():
+                if kind == namespace.type:
+                    message = f"{namespace.path} is the {kind} namespace of the host"
+                    yield _problem(pointer, f"would change the host: {message}")
+
+
+def _seccomp(linux: Linux, facts: HostFacts) -> Iterator[Problem]:
+    if linux.seccomp is not None and not facts.seccomp:
+        yield _problem("/linux/seccomp", "this kernel has no seccomp filters")
+
+
+def _mount_label(linux: Linux, facts: HostFacts) -> Iterator[Problem]:
+    if linux.mount_label is not None and "selinux" not in facts.lsms:
+        yield _problem("/linux/mountLabel", "SELinux is not on here")

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The four gates that every document from outside passes, in order (design D8).
+
+1. json: strict JSON, `ocirun.strict_json`
+2. schema: the shapes of `schemas/`, `ocirun.spec.schema`
+3. rule: what no schema can say, `ocirun.spec.rules`
+4. host: what this host and this build can do, `ocirun.spec.host_rules`
+
+A gate reports everything that it finds; the next one is asked only if it found nothing.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ocirun import strict_json
+from ocirun.errors import InternalError, InvalidConfig, Problem, errno_text
+from ocirun.host import HostFacts
+from ocirun.spec import _validator, host_rules, rules
+from ocirun.spec.linux_rules import check_resources
+from ocirun.spec.model import Config, Process
+from ocirun.spec.resources import Resources
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+
+def validate_document(data: bytes, facts: HostFacts) -> Config:
+    """Decode the bytes of a config.json for the host that *facts* describes.
+
+    Errors: InvalidConfig with all problems of the first gate that found any.
+    """
+    config = Config.decode(_load(data, "config.json"))
+    _refuse_any(rules.check(config))
+    _refuse_any(host_rules.check(config, facts))
+    return config
+
+
+def validate_process(data: bytes, facts: HostFacts, *, what: str = "process.json") -> Process:
+    """Decode a document that is only the object `process`, as exec takes it.
+
+    Pointers are relative to that document.  Errors: InvalidConfig
+    """
+    process = Process.decode(_load(data, what, "process"))
+    _refuse_any(rules.check_process(process, ""))
+    _refuse_any(host_rules.check_process(process, facts, ""))
+    return process
+
+
+def validate_resources(data: bytes, *, what: str = "resources.json") -> Resources:
+    """Decode a document that is only the object `linux.resources`, as update takes it.
+
+    Pointers are relative to that document.  Errors: InvalidConfig
+    """
+    resources = Resources.decode(_load(data, what, "resources"))
+    _refuse_any(check_resources(resources, ""))
+    return resources
+
+
+def validate_bundle(
+    bundle: str, facts: HostFacts | None = None, *, config_path: str | None = None
+) -> list[Problem]:
+    """Return what is wrong with a bundle, nothing if a container can be created from it.
+
+    *config_path* is another place of config.json, as in `create`.  Nothing is changed, and nothing
+    in the bundle makes this raise.
+    """
+    try:
+        data = _read(config_path or os.path.join(bundle, "config.json"))
+        config = validate_document(data, HostFacts() if facts is None else facts)
+    except InvalidConfig as error:
+        return list(error.problems)
+    except OSError as error:
+        number = error.errno or 0
+        return [Problem("json", "", f"config.json cannot be read: {errno_text(number)}")]
+    return _check_root(bundle, config)
+
+
+def _load(data: bytes, what: str, part: str = "") -> dict[str, Any]:
+    document = strict_json.loads(data, what=what)
+    is_valid = _validator.parts[part] if part else _validator.is_valid
+    if not is_valid(document):
+        raise InvalidConfig(_explain(document, part))
+    assert isinstance(document, dict)
+    return document
+
+
+def _explain(document: object, part: str) -> list[Problem]:
+    try:
+        from ocirun.spec.schema import explain
+
+        problems = explain(document, part=part)
+    except ImportError as error:
+        message = f"does not obey the schema; why cannot be said without {error.name}"
+        return [Problem("schema", "", message)]
+    if not problems:
+        raise InternalError("the compiled validator and jsonschema disagree about a document")
+    return problems
+
+
+def _refuse_any(problems: Iterable[Problem]) -> None:
+    found = list(problems)
+    if found:
+        raise InvalidConfig(found)
+
+
+def _read(path: str) -> bytes:
+    # A fifo must not block, and a device must not be read without end.
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    with open(fd, "rb") as file:
+        data: bytes = file.read(strict_json.MAX_BYTES + 1)
+        return data
+
+
+def _check_root(bundle: str, config: Config) -> list[Problem]:
+    assert config.root is not None  # a rule demands it
+    path = os.path.join(bundle, config.root.path)
+    if os.path.isdir(path):
+        return []
+    return [Problem("host", "/root/path", f'"{config.root.path}" is not a directory')]
