@@ -1,0 +1,351 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A container: start, state, kill, delete, wait.
+
+Spec: runtime.md#operations
+"""
+
+from __future__ import annotations
+
+import os
+
+from ocirun import _native, procfs, status
+from ocirun.cgroups import open_manager
+from ocirun.errors import (
+    CorruptState,
+    HookError,
+    InvalidStatus,
+    ContainerNotRunning,
+    KernelError,
+    OcirunError,
+)
+from ocirun.spec.state import CREATED, PAUSED, RUNNING, STOPPED, hook_state
+from ocirun.store import START_SOCKET
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Self
+
+    from ocirun.cgroups import CgroupManager
+    from ocirun.runtime import Runtime
+    from ocirun.spec.model import Hook
+    from ocirun.spec.state import State
+    from ocirun.store import Entry, Record
+
+SIGKILL = 9
+START_DEADLINE_S = 60.0
+EXIT_DEADLINE_S = 10.0
+
+
+class Container:
+    """A container that exists.  Comes from `Runtime.create` and `Runtime.load`; safe to use from several threads.
+
+    Holds a pidfd of the container's process when it was created here; close() or the end of a `with` block gives it
+    up, and leaves the container as it is.
+    """
+
+    __slots__ = ("_exit_code", "_pidfd", "_runtime", "bundle", "id", "pid")
+
+    def __init__(self, runtime: Runtime, container_id: str, bundle: str, pid: int, pidfd: int) -> None:
+        self._runtime = runtime
+        self._pidfd = pidfd
+        self._exit_code: int | None = None
+        self.id = container_id
+        self.bundle = bundle
+        self.pid = pid
+
+    def __repr__(self) -> str:
+        return f"<Container {self.id} pid {self.pid}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give up the pidfd."""
+        fd, self._pidfd = self._pidfd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def pidfd(self) -> int:
+        """Return a pidfd of the container's process, owned by the caller.
+
+        Errors: ContainerNotRunning.
+        """
+        if self._pidfd >= 0:
+            return os.dup(self._pidfd)
+        entry = self._open()
+        try:
+            fd = open_pidfd(entry.read_record())
+        finally:
+            entry.close()
+        if fd < 0:
+            raise ContainerNotRunning(
+                "container not running", status=STOPPED, container_id=self.id
+            )
+        return fd
+
+    def state(self) -> State:
+        """Return the state document.  Errors: ContainerNotFound, CorruptState."""
+        entry = self._open()
+        try:
+            return status.state_of(entry, entry.read_record())
+        finally:
+            entry.close()
+
+    def start(self, timeout: float | None = START_DEADLINE_S) -> None:
+        """Execute the process.  Returns when execve(2) has happened and the poststart hooks have run.
+
+        A failure of execve is this call's error.  A failed hook stops the container: runtime.md step 7 and 9.
+        Errors: InvalidStatus unless the container is created, InitError, HookError, DeadlineExceeded.
+        """
+        entry = self._open()
+        try:
+            entry.lock()
+            record = entry.read_record()
+            self._check_startable(*status.compute(entry, record))
+            self._release_init(entry, timeout)
+            entry.unlink(START_SOCKET)
+        finally:
+            entry.close()
+        self._run_poststart(record)
+
+    def _check_startable(self, now: str, _pid: int) -> None:
+        if now == CREATED:
+            return
+        words = {
+            RUNNING: "cannot start an already running container",
+            PAUSED: "cannot start a paused container",
+            STOPPED: "cannot start a container that has stopped",
+        }
+        raise InvalidStatus(
+            words.get(now, f"cannot start a container that is {now}"),
+            status=now,
+            container_id=self.id,
+        )
+
+    def _release_init(self, entry: Entry, timeout: float | None) -> None:
+        from ocirun.init.process import wait_executed
+        from ocirun.init.protocol import START
+
+        try:
+            connection = _native.connect(entry.short_path(START_SOCKET), stream=False)
+        except KernelError as error:
+            raise InvalidStatus(
+                f"cannot start: init does not listen ({error})", status=STOPPED, container_id=self.id
+            ) from error
+        try:
+            _native.send(connection, START)
+            # startContainer hooks without a timeout may take as long as they like.
+            wait_executed(connection, self.id, timeout)
+        finally:
+            os.close(connection)
+
+    def _run_poststart(self, record: Record) -> None:
+        hooks = _hooks(record, "poststart")
+        if not hooks:
+            return
+        state = hook_state(
+            self.id, RUNNING, record["init"]["pid"], record["bundle"], record["annotations"]
+        )
+        try:
+            self._runtime.hook_runner(self.id, record["bundle"]).run_all(hooks, "poststart", state)
+        except HookError as error:
+            # Since 1.3 a failure is fatal: the container is stopped and destroyed, poststop hooks run.
+            try:
+                self.delete(force=True)
+            except OcirunError as failure:
+                error.add_note(f"while deleting: {failure}")
+            raise
+
+    def kill(self, signal: int, *, all: bool = False) -> None:  # noqa: A002  # the name of the option
+        """Send a signal to the container's process, or with `all` to every process of the container.
+
+        Errors: ContainerNotRunning (with `all` a stopped container is no error), KernelError.
+        """
+        entry = self._open()
+        try:
+            record = entry.read_record()
+            now, _ = status.compute(entry, record)
+            if all or (signal == SIGKILL and not record["ownPidNamespace"]):
+                # Without a pid namespace of its own the death of init does not take the others along.
+                with_manager(record, lambda manager: manager.kill_all(signal))
+                if now == STOPPED:
+                    return
+            elif now == STOPPED:
+                raise ContainerNotRunning("container not running", status=now, container_id=self.id)
+            self._signal(record, signal)
+            if now == PAUSED and signal == SIGKILL:
+                # A frozen cgroup of version 1 delivers not even SIGKILL.
+                with_manager(record, lambda manager: manager.thaw())
+        finally:
+            entry.close()
+
+    def _signal(self, record: Record, signal: int) -> None:
+        fd = open_pidfd(record)
+        if fd < 0:
+            raise ContainerNotRunning("container not running", status=STOPPED, container_id=self.id)
+        try:
+            _native.pidfd_signal(fd, signal)
+        except KernelError as error:
+            if isinstance(error, OSError) and error.errno == 3:  # ESRCH: it ended meanwhile
+                raise ContainerNotRunning(
+                    "container not running", status=STOPPED, container_id=self.id
+                ) from error
+            raise
+        finally:
+            os.close(fd)
+
+    def delete(self, *, force: bool = False) -> None:
+        """Remove what create made, and run the poststop hooks, whose failures are notes in `Runtime.warnings`.
+
+        A created container is killed first, as every runtime does; a running one only with `force`.
+        Errors: InvalidStatus, CgroupError when something does not go away (call again), Busy.
+        """
+        entry = self._open()
+        try:
+            entry.lock()
+            try:
+                record = entry.read_record()
+            except FileNotFoundError:
+                # A create that died before its intent was saved has made nothing but the directory.
+                entry.remove()
+                return
+            except CorruptState:
+                if force:
+                    entry.remove()
+                raise
+            now, _ = status.compute(entry, record)
+            if now not in (STOPPED, CREATED) and not force:
+                raise InvalidStatus(
+                    f"cannot delete container {self.id} that is not stopped: {now}",
+                    status=now,
+                    container_id=self.id,
+                )
+            self._destroy(entry, record)
+        finally:
+            entry.close()
+        self._run_poststop(record)
+
+    def _destroy(self, entry: Entry, record: Record) -> None:
+        fd = self._pidfd if self._pidfd >= 0 else open_pidfd(record, or_zombie=True)
+        manager = open_manager("", "", self.id, None, record["cgroup"])
+        try:
+            if fd >= 0:
+                self._end(fd, manager)
+            # With everything in it: whoever shares no pid namespace with init outlives it until here.
+            manager.remove()
+        finally:
+            manager.close()
+            if fd >= 0 and fd != self._pidfd:
+                os.close(fd)
+        entry.remove()
+
+    def _end(self, fd: int, manager: CgroupManager) -> None:
+        """Kill init if it lives, and reap it if it is our child."""
+        try:
+            _native.pidfd_signal(fd, SIGKILL)
+        except KernelError:
+            pass  # ESRCH: reaped by whoever is its parent
+        if manager.is_frozen():
+            manager.thaw()
+        try:
+            code = _native.wait(fd, EXIT_DEADLINE_S)
+        except TimeoutError:
+            raise OcirunError(
+                f"init (pid {self.pid}) does not end after SIGKILL within {EXIT_DEADLINE_S:g} s",
+                container_id=self.id,
+                hint="it is in uninterruptible sleep; delete again when that is over",
+            ) from None
+        if self._exit_code is None and code is not None:
+            self._exit_code = exit_code(code)
+
+    def _run_poststop(self, record: Record) -> None:
+        hooks = _hooks(record, "poststop")
+        if not hooks:
+            return
+        state = hook_state(self.id, STOPPED, 0, record["bundle"], record["annotations"])
+        runner = self._runtime.hook_runner(self.id, record["bundle"])
+        for failure in runner.run_each(hooks, "poststop", state):
+            self._runtime.warn(failure)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the container's process to end; returns its exit code, or 128 + N where signal N ended it.
+
+        Works from any process.  Errors: a plain TimeoutError at the deadline; OcirunError with code
+        "exit_status_unknown" where nobody can tell: not our child and a kernel before 6.15.
+        """
+        if self._exit_code is not None:
+            return self._exit_code
+        fd = self.pidfd()
+        try:
+            result = _native.wait(fd, timeout)
+        finally:
+            os.close(fd)
+        if result is None:
+            error = OcirunError(
+                "the exit status is not known: the process is not a child of this one",
+                container_id=self.id,
+            )
+            error.code = "exit_status_unknown"
+            raise error
+        self._exit_code = exit_code(result)
+        return self._exit_code
+
+    def _open(self) -> Entry:
+        return self._runtime.store.open(self.id)
+
+
+def open_pidfd(record: Record, *, or_zombie: bool = False) -> int:
+    """Return an owned pidfd of the container's process, -1 where it is gone.
+
+    The start time is compared after the pidfd was opened: from then on the pid cannot be reused behind it.
+    """
+    init = record.get("init")
+    if init is None or not status.is_this_boot(record):
+        return -1
+    try:
+        fd = os.pidfd_open(init["pid"])
+    except OSError:
+        return -1
+    found = procfs.process_stat(init["pid"])
+    if found is not None and found[1] == init["startTime"] and (or_zombie or found[0] not in "ZX"):
+        return fd
+    os.close(fd)
+    return -1
+
+
+def exit_code(wait_status: int) -> int:
+    """Return what a shell would call the exit status: 128 + N for signal N."""
+    if os.WIFSIGNALED(wait_status):
+        return 128 + os.WTERMSIG(wait_status)
+    return os.WEXITSTATUS(wait_status)
+
+
+def with_manager(record: Record, use: Callable[[CgroupManager], None]) -> None:
+    """Call *use* with the manager that the record describes, and close it."""
+    manager = open_manager("", "", record["id"], None, record["cgroup"])
+    try:
+        use(manager)
+    finally:
+        manager.close()
+
+
+def _hooks(record: Record, kind: str) -> list[Hook]:
+    documents = record["hooks"][kind]
+    if not documents:
+        return []
+    from ocirun.spec.model import Hook
+
+    return [Hook(document) for document in documents]

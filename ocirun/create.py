@@ -1,0 +1,464 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`create`: from a validated bundle to an init that waits for `start`.
+
+Everything that could be left behind is named in a record before it exists; whatever fails, the steps so far are undone
+in reverse order (runtime.md, Errors: as if never attempted).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+
+from ocirun import _native, procfs
+from ocirun.cgroups import open_manager
+from ocirun.errors import BundleError, HookError, KernelError, OcirunError
+from ocirun.hooks import HookRunner
+from ocirun.idmap import write_maps
+from ocirun.init.process import InitProcess
+from ocirun.init.protocol import AT_BARRIER, INIT_PID, NEED_ID_MAPS
+from ocirun.plan import ops
+from ocirun.plan.build import Circumstances, build, join_bundle
+from ocirun.plan.mounts import CgroupMount
+from ocirun.spec.state import hook_state
+from ocirun.store import NOTIFY_DIRECTORY, SCHEMA_VERSION, START_SOCKET
+from ocirun.version import SPEC_VERSION
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from ocirun.host import HostFacts
+    from ocirun.plan.build import Plan
+    from ocirun.plan.seccomp import CompiledFilter
+    from ocirun.spec.model import Config, Hook
+    from ocirun.store import Entry, Record
+
+#: How long init may take between two messages when no hook of its own keeps it busy.
+INIT_DEADLINE_S = 60.0
+
+
+class CreateOptions:
+    """How a container is created; the parameters of `Runtime.create`, which documents them."""
+
+    __slots__ = (
+        "console_fd",
+        "console_socket",
+        "listen_fds",
+        "no_new_keyring",
+        "no_pivot",
+        "notify_socket",
+        "pass_fds",
+        "pid_file",
+        "pidfd_socket",
+        "stdio",
+        "timeout",
+    )
+
+    def __init__(
+        self,
+        *,
+        stdio: tuple[int | None, int | None, int | None] = (None, None, None),
+        console_socket: str | None = None,
+        console_fd: int | None = None,
+        pid_file: str | None = None,
+        pass_fds: Sequence[int] = (),
+        listen_fds: int = 0,
+        no_pivot: bool = False,
+        no_new_keyring: bool = False,
+        pidfd_socket: str | None = None,
+        notify_socket: str | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        self.stdio = stdio
+        self.console_socket = console_socket
+        self.console_fd = console_fd
+        self.pid_file = pid_file
+        self.pass_fds = tuple(pass_fds)
+        self.listen_fds = listen_fds
+        self.no_pivot = no_pivot
+        self.no_new_keyring = no_new_keyring
+        self.pidfd_socket = pidfd_socket
+        self.notify_socket = notify_socket
+        self.timeout = timeout
+
+
+class Creation:
+    """One create, from its intent to `created`.
+
+    Borrows the entry and the descriptor of ocirun-init.  After `run`, `pid` and `pidfd` (owned by the caller from then
+    on) are the container's.
+    """
+
+    def __init__(
+        self,
+        entry: Entry,
+        bundle: str,
+        config: Config,
+        config_text: bytes,
+        options: CreateOptions,
+        *,
+        facts: HostFacts,
+        cgroup_manager: str,
+        executable: int,
+        seccomp: CompiledFilter | None,
+    ) -> None:
+        self.entry = entry
+        self.bundle = bundle
+        self.config = config
+        self.config_text = config_text
+        self.options = options
+        self.facts = facts
+        self.executable = executable
+        self.seccomp = seccomp
+        assert config.linux is not None
+        assert config.root is not None
+        self.linux = config.linux
+        self.rootfs = os.path.abspath(join_bundle(bundle, config.root.path))
+        self.cgroup = open_manager(
+            cgroup_manager, facts.cgroup_layout, entry.id, self.linux.cgroups_path
+        )
+        self.hooks = HookRunner(entry.id, bundle, executable, entry.path)
+        self.hooks_ran = False
+        self.pid = 0
+        self.pidfd = -1
+        self.record: Record = {}
+        self._descriptors: list[int] = []
+        self._undo: list[Callable[[], None]] = []
+
+    def run(self) -> None:
+        """Create the container, or leave nothing of it."""
+        try:
+            self._save_intent()
+            inputs = self._open_inputs()
+            self._make_cgroup()
+            init = self._spawn(inputs)
+            self._apply_limits_unless_forking(init)
+            init.drive(self._handlers(init), self._deadline())
+            self.pid, self.pidfd = init.pid, os.dup(init.pidfd)
+        except BaseException as error:
+            if isinstance(error, HookError):
+                self.hooks_ran = True
+            self._roll_back(error)
+            raise
+        finally:
+            self.cgroup.close()
+            for fd in self._descriptors:
+                os.close(fd)
+
+    # The steps, in order.
+
+    def _save_intent(self) -> None:
+        self._check_rootfs()
+        cgroup_record = self.cgroup.record()
+        creator = procfs.process_stat(os.getpid())
+        assert creator is not None
+        hooks = self.config.hooks
+        self.record = {
+            "schemaVersion": SCHEMA_VERSION,
+            "ociVersion": SPEC_VERSION,
+            "id": self.entry.id,
+            "bundle": self.bundle,
+            "rootfs": self.rootfs,
+            "created": _now(),
+            "owner": "root" if os.geteuid() == 0 else str(os.geteuid()),
+            "annotations": self.config.annotations,
+            "bootId": procfs.boot_id(),
+            "creator": {"pid": os.getpid(), "startTime": creator[1]},
+            "cgroup": cgroup_record,
+            "frozenFiles": frozen_files(self.cgroup),
+            "ownPidNamespace": any(each.type == "pid" for each in self.linux.namespaces),
+            "pidFile": self.options.pid_file,
+            "hooks": {
+                "poststart": [_hook_record(each) for each in hooks.poststart] if hooks else [],
+                "poststop": [_hook_record(each) for each in hooks.poststop] if hooks else [],
+            },
+            "init": None,
+        }
+        self.entry.write_config(self.config_text)
+        self.entry.write_record(self.record)
+
+    def _check_rootfs(self) -> None:
+        try:
+            mode = os.stat(self.rootfs).st_mode
+        except OSError as error:
+            raise BundleError(
+                f"/root/path: {self.rootfs}: {os.strerror(error.errno or 0).lower()}",
+                json_pointer="/root/path",
+            ) from error
+        if not stat.S_ISDIR(mode):
+            raise BundleError(f"/root/path: {self.rootfs}: not a directory", json_pointer="/root/path")
+
+    def _open_inputs(self) -> dict[str, int]:
+        """Open what the plan's inputs stand for.  They are closed in this process when create returns."""
+        inputs = {"start": self._own(_native.listen(self.entry.short_path(START_SOCKET)))}
+        process = self.config.process
+        if process is not None and process.terminal:
+            inputs["console"] = self._open_console()
+        if self.seccomp is not None and self.seccomp.listener_path is not None:
+            try:
+                agent = _native.connect(self.seccomp.listener_path, stream=True)
+            except KernelError as error:
+                error.json_pointer = "/linux/seccomp/listenerPath"
+                error.message = f"{error.json_pointer}: {error.message}"
+                raise
+            inputs["agent"] = self._own(agent)
+        if self.options.notify_socket is not None:
+            os.mkdir(NOTIFY_DIRECTORY, 0o755, dir_fd=self.entry.fd)
+        return inputs
+
+    def _open_console(self) -> int:
+        options = self.options
+        if options.console_fd is not None:
+            return options.console_fd
+        if options.console_socket is None:
+            raise OcirunError(
+                "/process/terminal: cannot allocate a terminal without a console socket",
+                json_pointer="/process/terminal",
+                hint="pass --console-socket, or run in the foreground",
+            )
+        return self._own(_native.connect(options.console_socket, stream=True))
+
+    def _make_cgroup(self) -> None:
+        self._undo.append(lambda: self.cgroup.remove(keep_existing=True))
+        self.cgroup.create()
+
+    def _spawn(self, inputs: dict[str, int]) -> InitProcess:
+        join_fds = [self._own(fd) for fd in self.cgroup.join_fds()]
+        inputs.update((f"cgroup{index}", fd) for index, fd in enumerate(join_fds))
+        plan = self._build_plan(len(join_fds))
+        birthplace = self.cgroup.clone_into()
+        if birthplace is not None:
+            self._own(birthplace)
+        init = InitProcess.spawn(
+            plan,
+            self.entry.id,
+            executable=self.executable,
+            fallback_directory=self.entry.path,
+            stdio=self._stdio(),
+            keep=self.options.pass_fds,
+            inputs=[inputs[name] for name in plan.inputs[1:]],
+            cgroup=-1 if birthplace is None else birthplace,
+        )
+        self._undo.append(init.kill)
+        return init
+
+    def _build_plan(self, join_count: int) -> Plan:
+        layout = self.facts.cgroup_layout
+        notify = self.options.notify_socket is not None
+        return build(
+            self.config,
+            Circumstances(
+                self.bundle,
+                self.entry.id,
+                available_capabilities=(1 << (self.facts.cap_last_cap + 1)) - 1,
+                in_user_namespace=self.facts.in_user_namespace,
+                privileged=self.facts.euid == 0,
+                unified=layout == "unified",
+                cgroups=[] if layout == "unified" else cgroup_mounts(self.cgroup),
+                cgroup_fds=join_count,
+                seccomp=self.seccomp,
+                keep_count=len(self.options.pass_fds),
+                listen_fds=self.options.listen_fds,
+                no_pivot=self.options.no_pivot,
+                new_keyring=not self.options.no_new_keyring,
+                notify_directory=f"{self.entry.path}/{NOTIFY_DIRECTORY}" if notify else None,
+            ),
+        )
+
+    def _apply_limits_unless_forking(self, init: InitProcess) -> None:
+        """Limits are set while init works; but pids.limit may be 0, so not before it has forked for the last time."""
+        self._init = init
+        self._own(init.sync)
+        if not init.two_steps:
+            self._place_and_limit()
+
+    def _place_and_limit(self) -> int:
+        init = self._init
+        self.cgroup.place(init.pid, cloned=init.placed, joined=True)
+        in_user_namespace = self.facts.in_user_namespace or any(
+            each.type == "user" for each in self.linux.namespaces
+        )
+        self.cgroup.apply(self.linux.resources, in_user_namespace)
+        return -1
+
+    def _handlers(self, init: InitProcess) -> dict[tuple[int, int], Callable[[], int]]:
+        return {
+            (NEED_ID_MAPS, 0): self._write_maps,
+            (INIT_PID, 0): self._place_and_limit,
+            (AT_BARRIER, ops.BARRIER_CREATE_RUNTIME): self._run_hooks,
+            (AT_BARRIER, ops.BARRIER_CREATED): self._save_created,
+        }
+
+    def _write_maps(self) -> int:
+        write_maps(self._init.pid, self.linux.uid_mappings, self.linux.gid_mappings)
+        return -1
+
+    def _run_hooks(self) -> int:
+        hooks = self.config.hooks
+        assert hooks is not None
+        state = self._hook_state("creating")
+        self.hooks_ran = True
+        self.hooks.run_all(hooks.prestart, "prestart", state)
+        self.hooks.run_all(hooks.create_runtime, "createRuntime", state)
+        return -1
+
+    def _save_created(self) -> int:
+        """Init is ready: what identifies it goes into the record before anybody hears of success."""
+        init = self._init
+        process = procfs.process_stat(init.pid)
+        if process is None:
+            raise OcirunError("ocirun-init vanished", container_id=self.entry.id)
+        executable = os.fstat(self.executable)
+        self.record["init"] = {
+            "pid": init.pid,
+            "startTime": process[1],
+            "executable": [executable.st_dev, executable.st_ino],
+        }
+        self.record["cgroup"] = self.cgroup.record()
+        self.entry.write_record(self.record)
+        if self.options.pid_file is not None:
+            write_pid_file(self.options.pid_file, init.pid)
+            self._undo.append(self._remove_pid_file)
+        if self.options.pidfd_socket is not None:
+            connection = self._own(_native.connect(self.options.pidfd_socket, stream=True))
+            _native.send_text(connection, b"standard", init.pidfd)
+        if self.seccomp is not None and self.seccomp.notify:
+            return self._own(_native.sealed_memfd("ocirun-agent", self._agent_text()))
+        return -1
+
+    # What the steps need.
+
+    def _own(self, fd: int) -> int:
+        self._descriptors.append(fd)
+        return fd
+
+    def _stdio(self) -> list[int]:
+        """Return three open descriptors; what the caller has closed becomes /dev/null, never one of ours (S-33)."""
+        result = []
+        for number, given in enumerate(self.options.stdio):
+            fd = number if given is None else given
+            try:
+                os.fstat(fd)
+            except OSError:
+                fd = self._own(os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW))
+                if os.fstat(fd).st_rdev != os.makedev(1, 3):
+                    raise OcirunError("/dev/null of the host is not the null device") from None
+            result.append(fd)
+        return result
+
+    def _deadline(self) -> float | None:
+        """Return how long init may keep silent: its own hooks may take their time."""
+        limit = INIT_DEADLINE_S if self.options.timeout is None else self.options.timeout
+        for hook in self.config.hooks.create_container if self.config.hooks else ():
+            if not hook.timeout:
+                return self.options.timeout
+            limit += hook.timeout
+        return limit
+
+    def _hook_state(self, status: str) -> bytes:
+        return hook_state(self.entry.id, status, self._init.pid, self.bundle, self.config.annotations)
+
+    def _agent_text(self) -> bytes:
+        """Return what the seccomp agent is told.  Spec: config-linux.md#containerprocessstate"""
+        from ocirun.strict_json import dumps
+
+        assert self.seccomp is not None
+        state = self._hook_state("creating").decode()
+        metadata = self.seccomp.listener_metadata
+        text = f'{{"ociVersion":{dumps(SPEC_VERSION)},"fds":["seccompFd"],"pid":{self._init.pid},'
+        if metadata is not None:
+            text += f'"metadata":{dumps(metadata)},'
+        encoded = f'{text}"state":{state}}}'.encode()
+        if len(encoded) > _native.MAX_MESSAGE:
+            raise OcirunError(
+                f"/linux/seccomp/listenerMetadata: the agent's message would have {len(encoded)} bytes,"
+                f" at most {_native.MAX_MESSAGE} are possible",
+                json_pointer="/linux/seccomp/listenerMetadata",
+            )
+        return encoded
+
+    def _remove_pid_file(self) -> None:
+        assert self.options.pid_file is not None
+        os.unlink(self.options.pid_file)
+
+    def _roll_back(self, error: BaseException) -> None:
+        """Undo in reverse order; a failure of that is a note on the first error and never replaces it."""
+        for undo in reversed(self._undo):
+            try:
+                undo()
+            except OSError as failure:
+                error.add_note(f"while undoing: {failure}")
+            except OcirunError as failure:
+                error.add_note(f"while undoing: {failure}")
+        if hasattr(self, "_init"):
+            os.close(self._init.pidfd)
+        hooks = self.config.hooks
+        if self.hooks_ran and hooks is not None:
+            # runtime.md: a failed hook continues at "the container is destroyed", whose last step is poststop.
+            state = hook_state(self.entry.id, "stopped", 0, self.bundle, self.config.annotations)
+            for failure in self.hooks.run_each(hooks.poststop, "poststop", state):
+                error.add_note(str(failure))
+
+
+def frozen_files(cgroup: Any) -> list[list[str]]:
+    """Return [file, content while frozen] pairs by which `state` sees that the container is paused."""
+    result = []
+    for hierarchy in cgroup.paths():
+        if "freezer" in hierarchy.controllers:
+            return [[f"{hierarchy.directory}/freezer.state", "FROZEN"]]
+        if hierarchy.version == 2:
+            result.append([f"{hierarchy.directory}/cgroup.freeze", "1"])
+    return result
+
+
+def cgroup_mounts(cgroup: Any) -> list[CgroupMount]:
+    """Return the version 1 hierarchies as a mount of type "cgroup" shows them."""
+    result = []
+    for hierarchy in cgroup.paths():
+        if hierarchy.version != 1:
+            continue
+        name = hierarchy.directory_name
+        links = [each for each in hierarchy.controllers if each != name and "=" not in each]
+        result.append(
+            CgroupMount(name, ",".join(hierarchy.controllers), hierarchy.directory, links)
+        )
+    return result
+
+
+def write_pid_file(path: str, pid: int) -> None:
+    """Write the pid file whole: an engine that sees the name can read the number.
+
+    Errors: OSError.  An existing file or link of this name is replaced, not followed.
+    """
+    temporary = f"{path}.{os.getpid()}.tmp"
+    fd = os.open(
+        temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644
+    )
+    try:
+        try:
+            os.write(fd, str(pid).encode())
+        finally:
+            os.close(fd)
+        os.rename(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _hook_record(hook: Hook) -> dict[str, object]:
+    return {
+        "path": hook.path,
+        "args": list(hook.args),
+        "env": list(hook.env),
+        "timeout": hook.timeout,
+    }
+
+
+def _now() -> str:
+    """Return the time as RFC 3339 in UTC with nanoseconds, as runc writes it."""
+    now = time.time_ns()
+    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 1_000_000_000))
+    return f"{seconds}.{now % 1_000_000_000:09d}Z"

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A FAILED message of ocirun-init as an error with words.
+
+The words for a missing or unusable program are runc's, because engines look for them (design D9).
+"""
+
+from __future__ import annotations
+
+import os
+from errno import EACCES, EBUSY, EDQUOT, EINVAL, ELOOP, ENOENT, ENOEXEC, EPERM
+
+from ocirun._native import lib, site_name
+from ocirun.errors import HookError, InitError, OcirunError, errno_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirun._native import Message
+
+#: What a verification that failed means; the errno would say little.
+_VERIFIED = {
+    lib.OCIRUN_SITE_VERIFY_PROC: "not the procfs that it should be",
+    lib.OCIRUN_SITE_VERIFY_DEVICE: "a node of another type or number, or a file of another kind, is there",
+    lib.OCIRUN_SITE_VERIFY_CONSOLE: "the terminal of the container is not what it should be",
+    lib.OCIRUN_SITE_VERIFY_CWD: "the directory is outside the container's root",
+    lib.OCIRUN_SITE_VERIFY_IDS: "the kernel did not take the user and groups asked for",
+    lib.OCIRUN_SITE_VERIFY_CAPABILITIES: "the kernel did not take the capabilities asked for",
+    lib.OCIRUN_SITE_VERIFY_NAMESPACE: "the file is not a namespace of this type",
+}
+
+_HINTS = {
+    (lib.OCIRUN_SITE_MOUNT_SETATTR, EPERM): "a flag of this mount may be locked by the user namespace",
+    (lib.OCIRUN_SITE_MOUNT_SETATTR, EINVAL): "the file system or the kernel does not support this attribute",
+    (lib.OCIRUN_SITE_FSCONFIG, EPERM): "this file system cannot be mounted in a user namespace, "
+    "or not without a network or pid namespace that belongs to it",
+    (lib.OCIRUN_SITE_PIVOT_ROOT, EINVAL): "on an initramfs pivot_root is impossible: use --no-pivot",
+    (lib.OCIRUN_SITE_KEYCTL, EDQUOT): "the quota of keys is used up: raise kernel.keys.maxkeys, or use --no-new-keyring",
+    (lib.OCIRUN_SITE_OPENAT2, ELOOP): "a symbolic link is on the way where none may be",
+    (lib.OCIRUN_SITE_PRLIMIT64, EPERM): "the hard limit is above the runtime's own, and CAP_SYS_RESOURCE is missing",
+    (lib.OCIRUN_SITE_SECCOMP, EACCES): "a filter without noNewPrivileges takes CAP_SYS_ADMIN",
+}  # fmt: skip
+
+
+def describe_failure(message: Message, container_id: str) -> OcirunError:
+    """Return the error that a FAILED message stands for."""
+    site, errno = message.site, message.error
+    if site in (lib.OCIRUN_SITE_HOOK_EXIT, lib.OCIRUN_SITE_HOOK_SIGNAL, lib.OCIRUN_SITE_HOOK_EXEC, lib.OCIRUN_SITE_HOOK_TIMEOUT):  # fmt: skip
+        return _hook_failure(message, container_id)
+    text = _program_failure(site, errno, message.detail)
+    if text is None and site in _VERIFIED:
+        text = f"{message.detail}: {_VERIFIED[site]}" if message.detail else _VERIFIED[site]
+    if text is None and site == lib.OCIRUN_SITE_VERIFY_DESTINATION:
+        text = _destination_failure(errno, message.detail)
+    error = InitError(
+        errno,
+        site_name(site),
+        message.detail,
+        container_id=container_id,
+        json_pointer=message.origin or None,
+        hint=_HINTS.get((site, errno)),
+    )
+    if text is not None:
+        error.message = f"{message.origin}: {text}" if message.origin else text
+    return error
+
+
+def _program_failure(site: int, errno: int, program: str) -> str | None:
+    if site not in (lib.OCIRUN_SITE_FIND_EXECUTABLE, lib.OCIRUN_SITE_EXECVE):
+        return None
+    if not program and site == lib.OCIRUN_SITE_FIND_EXECUTABLE:
+        return "config.json has no process to start"
+    if errno == ENOENT and "/" not in program:
+        return f'exec: "{program}": executable file not found in $PATH'
+    if errno == ENOENT and site == lib.OCIRUN_SITE_FIND_EXECUTABLE:
+        return f'exec: "{program}": stat {program}: no such file or directory'
+    if errno == ENOENT:
+        # It was there when it was looked up: its interpreter is what is missing.
+        return f"exec {program}: no such file or directory (its interpreter or loader is missing)"
+    if errno == EACCES:
+        return f'exec: "{program}": permission denied'
+    if errno == ENOEXEC:
+        return f"exec {program}: exec format error"
+    return f'exec: "{program}": {os.strerror(errno).lower()} ({errno_text(errno)})'
+
+
+def _destination_failure(errno: int, path: str) -> str:
+    if errno == EPERM:
+        return f"{path}: lies on procfs, where nothing may be mounted"
+    if errno == EBUSY:
+        return f"{path}: leads to the root itself"
+    return f"{path}: the destination has the wrong type: {errno_text(errno)}"
+
+
+def _hook_failure(message: Message, container_id: str) -> HookError:
+    _, _, kind, index = message.origin.split("/")
+    what = {
+        lib.OCIRUN_SITE_HOOK_EXIT: f"exit status {message.error}",
+        lib.OCIRUN_SITE_HOOK_SIGNAL: f"killed by signal {message.error}",
+        lib.OCIRUN_SITE_HOOK_TIMEOUT: "timed out and was killed",
+    }.get(message.site)
+    if what is None:
+        what = f"could not be executed: {errno_text(message.error)}"
+    return HookError(
+        f"{message.origin}: {kind} hook {message.detail}: {what}",
+        kind=kind,
+        index=int(index),
+        container_id=container_id,
+    )

@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The library: a Runtime makes, finds and lists containers.
+
+Nothing of the calling process is changed (design D6): everything of that kind happens in ocirun-init.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ocirun import _native, status
+from ocirun.container import Container
+from ocirun.errors import ContainerNotFound, CorruptState, OcirunError
+from ocirun.spec.state import UNKNOWN, State
+from ocirun.store import Store, remove_flat
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from ocirun.create import CreateOptions
+    from ocirun.hooks import HookRunner
+    from ocirun.host import HostFacts
+    from ocirun.plan.build import Plan
+    from ocirun.plan.seccomp import CompiledFilter
+    from ocirun.spec.model import Config
+
+
+def default_root() -> str:
+    """Return the state root of this user: /run/ocirun, or below XDG_RUNTIME_DIR without root."""
+    if os.geteuid() == 0:
+        return "/run/ocirun"
+    directory = os.environ.get("XDG_RUNTIME_DIR")
+    if not directory:
+        raise OcirunError(
+            "no state root: XDG_RUNTIME_DIR is not set", hint="set it, or pass --root DIR"
+        )
+    return os.path.join(directory, "ocirun")
+
+
+class Runtime:
+    """Containers under one state root.
+
+    `root` is the directory of the state root; `cgroup_manager` is "cgroupfs" or "disabled".  Thread-safe.  Owns one
+    descriptor of the sealed ocirun-init once a container was created; close() or the end of a `with` block gives it up.
+    `warnings` collects what went wrong without being an error, such as failed poststop hooks.
+    """
+
+    def __init__(self, root: str | None = None, *, cgroup_manager: str = "cgroupfs") -> None:
+        self.store = Store(default_root() if root is None else root)
+        self.cgroup_manager = cgroup_manager
+        self.warnings: list[str] = []
+        self._init = -1
+        self._init_pid = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_init"):
+            self.close()
+
+    def close(self) -> None:
+        """Give up the descriptor of ocirun-init."""
+        fd, self._init = self._init, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def create(
+        self,
+        container_id: str,
+        bundle: str,
+        *,
+        config_path: str | None = None,
+        stdin: int | None = None,
+        stdout: int | None = None,
+        stderr: int | None = None,
+        console_socket: str | None = None,
+        console_fd: int | None = None,
+        pid_file: str | None = None,
+        preserve_fds: int = 0,
+        pass_fds: Sequence[int] = (),
+        listen_fds: int = 0,
+        no_pivot: bool = False,
+        no_new_keyring: bool = False,
+        pidfd_socket: str | None = None,
+        notify_socket: str | None = None,
+        timeout: float | None = None,
+    ) -> Container:
+        """Create a container from a bundle; its process waits for `Container.start`.
+
+        stdin, stdout, stderr: borrowed descriptors for the process; None is the caller's own 0, 1, 2.
+        console_socket: path of a unix socket that gets the terminal; console_fd: a connected one, borrowed.
+        preserve_fds: keep the caller's descriptors 3 to 2 + N; pass_fds: these instead, as 3 and up.
+        listen_fds: tell the process that so many of them come from socket activation (sd_listen_fds(3)).
+        pidfd_socket: path of a unix socket that gets a pidfd of init.
+        notify_socket: the caller's NOTIFY_SOCKET; the process gets one of its own at /run/notify.
+        timeout: seconds that init may take between two steps.
+
+        The process is a child of the caller, as with subprocess; `wait` or `delete` reap it.
+        Errors: InvalidConfig, BundleError, ContainerExists, InvalidContainerId, InitError, HookError, CgroupError,
+        KernelError, DeadlineExceeded; after any of them nothing is left.
+        Spec: runtime.md#create
+        """
+        from ocirun.create import CreateOptions
+
+        options = CreateOptions(
+            stdio=(stdin, stdout, stderr),
+            console_socket=console_socket,
+            console_fd=console_fd,
+            pid_file=pid_file,
+            pass_fds=pass_fds or range(3, 3 + preserve_fds),
+            listen_fds=listen_fds,
+            no_pivot=no_pivot,
+            no_new_keyring=no_new_keyring,
+            pidfd_socket=pidfd_socket,
+            notify_socket=notify_socket,
+            timeout=timeout,
+        )
+        return self._create(container_id, os.path.abspath(bundle), config_path, options)
+
+    def _create(
+        self, container_id: str, bundle: str, config_path: str | None, options: CreateOptions
+    ) -> Container:
+        from ocirun.bundle import read_config
+        from ocirun.create import Creation
+        from ocirun.host import HostFacts
+        from ocirun.store import check_id
+        from ocirun.validate import validate_document
+
+        check_id(container_id)
+        facts = HostFacts()
+        text = read_config(bundle, config_path)
+        config = validate_document(text, facts)
+        seccomp = self._compile_seccomp(config)
+        self._check_descriptors(options.pass_fds)
+        entry = self.store.create(container_id)
+        try:
+            creation = Creation(
+                entry,
+                bundle,
+                config,
+                text,
+                options,
+                facts=facts,
+                cgroup_manager=self.cgroup_manager,
+                executable=self._open_init(),
+                seccomp=seccomp,
+            )
+            creation.run()
+        except BaseException:
+            entry.remove()
+            raise
+        finally:
+            entry.close()
+        return Container(self, container_id, bundle, creation.pid, creation.pidfd)
+
+    def _check_descriptors(self, fds: Sequence[int]) -> None:
+        for fd in fds:
+            try:
+                os.fstat(fd)
+            except OSError:
+                raise OcirunError(
+                    f"descriptor {fd} is to be preserved but is not open", op="preserve-fds"
+                ) from None
+
+    def _compile_seccomp(self, config: Config) -> CompiledFilter | None:
+        if config.linux is None or config.linux.seccomp is None or config.process is None:
+            return None
+        from ocirun.plan.seccomp import compile_profile
+
+        return compile_profile(
+            config.linux.seccomp, cache_dir=os.path.join(self.store.root, ".seccomp")
+        )
+
+    def _open_init(self) -> int:
+        """Return the descriptor of the sealed ocirun-init; a fork of the host process makes its own."""
+        if self._init < 0:
+            self.store.make_root()
+            fd = _native.open_init(self.store.root)
+            if self._init < 0:
+                self._init = fd
+            else:
+                os.close(fd)  # another thread was quicker
+        return self._init
+
+    def plan(self, bundle: str, config_path: str | None = None) -> Plan:
+        """Return what `create` would do with a bundle, without doing anything; works without root.
+
+        Errors: InvalidConfig, BundleError.
+        """
+        from ocirun.bundle import read_config
+        from ocirun.dry_run import plan_document
+
+        bundle = os.path.abspath(bundle)
+        return plan_document(read_config(bundle, config_path), bundle)
+
+    def load(self, container_id: str) -> Container:
+        """Return an existing container.  Errors: ContainerNotFound, CorruptState."""
+        entry = self.store.open(container_id)
+        try:
+            record = entry.read_record()
+        except FileNotFoundError:
+            # A create at its very beginning, or one that died there.
+            raise ContainerNotFound("container does not exist", container_id=container_id) from None
+        finally:
+            entry.close()
+        pid = record["init"]["pid"] if record["init"] else 0
+        return Container(self, container_id, record["bundle"], pid, -1)
+
+    def list(self) -> list[State]:
+        """Return the states of all containers; one whose record cannot be read has the status "unknown"."""
+        states = []
+        for container_id in self.store.ids():
+            try:
+                entry = self.store.open(container_id)
+            except OcirunError:
+                continue  # removed meanwhile, or no id of ours
+            try:
+                states.append(status.state_of(entry, entry.read_record()))
+            except FileNotFoundError:
+                continue
+            except (CorruptState, KeyError, TypeError) as error:
+                states.append(State(container_id, UNKNOWN, error=str(error)))
+            finally:
+                entry.close()
+        return states
+
+    def delete(self, container_id: str, *, force: bool = False) -> None:
+        """Delete a container by id; with `force` one that does not exist, or hardly does, is no error."""
+        container = Container(self, container_id, "", 0, -1)
+        try:
+            container.delete(force=force)
+        except ContainerNotFound:
+            if not force:
+                raise
+
+    def gc(self) -> list[str]:
+        """Remove what interrupted operations left behind; returns the ids.
+
+        That is: containers whose creator died before they were created, and directories that were being removed.
+        """
+        removed = []
+        for path in self.store.leftovers():
+            name = os.path.basename(path)
+            if name.count(".") >= 2:  # .<id>.<random>; the caches of this root have one dot
+                remove_flat(path)
+                removed.append(name[1:].rsplit(".", 1)[0])
+        for container_id in list(self.store.ids()):
+            if self._is_abandoned(container_id):
+                self.delete(container_id, force=True)
+                removed.append(container_id)
+        return removed
+
+    def _is_abandoned(self, container_id: str) -> bool:
+        try:
+            entry = self.store.open(container_id)
+        except OcirunError:
+            return False
+        try:
+            record = entry.read_record()
+        except FileNotFoundError:
+            # No intent yet: abandoned unless its creator holds the lock.
+            return not entry.is_locked()
+        except CorruptState:
+            return False
+        finally:
+            entry.close()
+        return record["init"] is None and not status.is_creator_alive(record)
+
+    def hook_runner(self, container_id: str, bundle: str) -> HookRunner:
+        """Return what runs hooks in the runtime namespace."""
+        from ocirun.hooks import HookRunner
+
+        return HookRunner(container_id, bundle, self._open_init(), self.store.root)
+
+    def warn(self, problem: object) -> None:
+        """Note something that is no error."""
+        self.warnings.append(str(problem))

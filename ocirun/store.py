@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The state root: one directory for each container, with a record that is there before anything else is (design D7).
+
+    <root>/<id>/state.json    the record: first the intent (what may come to exist), then also the identities
+    <root>/<id>/config.json   the configuration that was validated at create; later changes of the bundle do not count
+    <root>/<id>/start.sock    what `start` connects to; while it is there the container has not been started
+    <root>/.<id>.<random>     a directory on its way out, its id is free already
+
+Records are replaced whole: written beside, fsynced, renamed.  Readers take no lock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import time
+
+from ocirun.errors import (
+    Busy,
+    ContainerExists,
+    ContainerNotFound,
+    CorruptState,
+    InvalidContainerId,
+    OcirunError,
+)
+from ocirun.strict_json import dumps, loads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    Record = dict[str, Any]
+
+RECORD = "state.json"
+CONFIG = "config.json"
+START_SOCKET = "start.sock"
+NOTIFY_DIRECTORY = "notify"
+
+SCHEMA_VERSION = 1
+LOCK_DEADLINE_S = 30.0
+_MAX_RECORD = 16 << 20
+_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
+_MAX_ID = 200  # NAME_MAX, less what the name on the way out adds
+
+
+def check_id(container_id: str) -> None:
+    """Refuse an ID that is not a plain file name of runc's alphabet.  Errors: InvalidContainerId"""
+    if (
+        not container_id
+        or len(container_id) > _MAX_ID
+        or container_id[0] == "."
+        or not _ID_CHARACTERS.issuperset(container_id)
+    ):
+        raise InvalidContainerId(
+            f"invalid container ID {container_id!r}: it must be 1 to {_MAX_ID} of the characters"
+            " A-Z a-z 0-9 _ + - . and not begin with a dot"
+        )
+
+
+class Entry:
+    """The directory of one container.  Owns a descriptor of it; close() releases the lock too."""
+
+    __slots__ = ("_locked", "fd", "id", "path")
+
+    def __init__(self, container_id: str, path: str, fd: int) -> None:
+        self.id = container_id
+        self.path = path
+        self.fd = fd
+        self._locked = False
+
+    def lock(self, deadline_s: float = LOCK_DEADLINE_S) -> None:
+        """Serialise this operation with others on the container.
+
+        Errors: Busy at the deadline; ContainerNotFound when the container went away meanwhile.
+        """
+        deadline = time.monotonic() + deadline_s
+        pause = 0.001
+        while True:
+            try:
+                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise Busy(
+                        f"another operation on the container did not finish within {deadline_s:g} s",
+                        container_id=self.id,
+                    ) from None
+                time.sleep(pause)
+                pause = min(pause * 2, 0.1)
+        self._locked = True
+        if not self._is_current():
+            self.close()
+            raise ContainerNotFound("container does not exist", container_id=self.id)
+
+    def is_locked(self) -> bool:
+        """Say whether some operation holds the lock right now."""
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        fcntl.flock(self.fd, fcntl.LOCK_UN)
+        return False
+
+    def _is_current(self) -> bool:
+        """Say whether the path still leads to this directory: it may have been removed, and made anew."""
+        try:
+            now = os.stat(self.path, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        mine = os.fstat(self.fd)
+        return (now.st_dev, now.st_ino) == (mine.st_dev, mine.st_ino)
+
+    def close(self) -> None:
+        """Unlock and close.  Unlocking is said explicitly: a child that another thread of the host process forked
+        meanwhile holds a copy of the descriptor, and with it the lock."""
+        if self.fd >= 0:
+            if self._locked:
+                fcntl.flock(self.fd, fcntl.LOCK_UN)
+            os.close(self.fd)
+            self.fd = -1
+            self._locked = False
+
+    def write_record(self, record: Record) -> None:
+        """Replace the record; it is on the disk when this returns."""
+        self._replace(RECORD, dumps(record).encode())
+        os.fsync(self.fd)
+
+    def write_config(self, content: bytes) -> None:
+        """Keep the validated configuration."""
+        self._replace(CONFIG, content, sync=False)
+
+    def _replace(self, name: str, content: bytes, *, sync: bool = True) -> None:
+        temporary = f"{name}.{os.getpid()}"
+        fd = os.open(
+            temporary,
+            os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC,
+            0o600,
+            dir_fd=self.fd,
+        )
+        try:
+            try:
+                view = memoryview(content)
+                while view:
+                    view = view[os.write(fd, view) :]
+                if sync:
+                    os.fsync(fd)
+            finally:
+                os.close(fd)
+            os.rename(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        except BaseException:
+            try:
+                os.unlink(temporary, dir_fd=self.fd)
+            except FileNotFoundError:
+                pass
+            raise
+
+    def read_record(self) -> Record:
+        """Return the record.  Errors: CorruptState; FileNotFoundError where it was never written."""
+        content = self.read(RECORD)
+        try:
+            record = loads(content, what=RECORD)
+        except OcirunError as error:
+            raise CorruptState(f"{self.path}/{RECORD}: {error}", container_id=self.id) from error
+        if not isinstance(record, dict) or record.get("schemaVersion") != SCHEMA_VERSION:
+            raise CorruptState(
+                f"{self.path}/{RECORD}: not a record of this version", container_id=self.id
+            )
+        return record
+
+    def read(self, name: str) -> bytes:
+        """Return a file of the directory; never blocks on a FIFO, never follows a link."""
+        fd = os.open(
+            name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.fd
+        )
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_RECORD:
+                raise CorruptState(f"{self.path}/{name}: not a small file", container_id=self.id)
+            parts = []
+            while part := os.read(fd, 1 << 20):
+                parts.append(part)
+            return b"".join(parts)
+        finally:
+            os.close(fd)
+
+    def has(self, name: str) -> bool:
+        """Say whether there is such a file."""
+        try:
+            os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def unlink(self, name: str) -> None:
+        """Remove a file that may be gone already."""
+        try:
+            os.unlink(name, dir_fd=self.fd)
+        except FileNotFoundError:
+            pass
+
+    def short_path(self, name: str) -> str:
+        """Return a path of a file that fits into a socket address (108 bytes) however deep the root is."""
+        return f"/proc/self/fd/{self.fd}/{name}"
+
+    def remove(self) -> None:
+        """Remove the directory; the id is free from the first step on."""
+        parent, name = os.path.split(self.path)
+        doomed = os.path.join(parent, f".{name}.{os.urandom(6).hex()}")
+        try:
+            os.rename(self.path, doomed)
+        except FileNotFoundError:
+            return
+        remove_flat(doomed)
+
+
+def remove_flat(path: str) -> None:
+    """Remove a container's directory: files, and one level of directories of files; links are not followed."""
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                with os.scandir(entry.path) as below:
+                    for each in below:
+                        os.unlink(each.path)
+                os.rmdir(entry.path)
+            else:
+                os.unlink(entry.path)
+    os.rmdir(path)
+
+
+class Store:
+    """The state root.  The directory is made when the first container is."""
+
+    __slots__ = ("root",)
+
+    def __init__(self, root: str) -> None:
+        self.root = os.path.abspath(root)
+
+    def create(self, container_id: str) -> Entry:
+        """Make the directory of a new container, locked.  Errors: InvalidContainerId, ContainerExists, OSError."""
+        check_id(container_id)
+        path = os.path.join(self.root, container_id)
+        try:
+            os.mkdir(path, 0o711)
+        except FileNotFoundError:
+            self.make_root()
+            return self.create(container_id)
+        except FileExistsError:
+            raise ContainerExists(
+                f"container with given ID already exists: {container_id}", container_id=container_id
+            ) from None
+        entry = self._open(container_id, path)
+        entry.lock()
+        return entry
+
+    def open(self, container_id: str) -> Entry:
+        """Return the directory of an existing container, not locked.  Errors: ContainerNotFound."""
+        check_id(container_id)
+        return self._open(container_id, os.path.join(self.root, container_id))
+
+    def _open(self, container_id: str, path: str) -> Entry:
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            raise ContainerNotFound("container does not exist", container_id=container_id) from None
+        return Entry(container_id, path, fd)
+
+    def make_root(self) -> None:
+        missing = []
+        path = self.root
+        while not os.path.isdir(path):
+            missing.append(path)
+            path = os.path.dirname(path)
+        for directory in reversed(missing):
+            try:
+                os.mkdir(directory, 0o700)
+            except FileExistsError:
+                if not os.path.isdir(directory):
+                    raise
+
+    def ids(self) -> Iterator[str]:
+        """Yield the ids of all containers, in order."""
+        yield from sorted(name for name in self._names() if name[0] != ".")
+
+    def leftovers(self) -> Iterator[str]:
+        """Yield the paths of directories on their way out: whoever removed them was interrupted."""
+        for name in self._names():
+            if name[0] == ".":
+                yield os.path.join(self.root, name)
+
+    def _names(self) -> list[str]:
+        try:
+            with os.scandir(self.root) as entries:
+                return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except FileNotFoundError:
+            return []
