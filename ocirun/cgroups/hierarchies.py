@@ -266,7 +266,7 @@ def _own_of_mount(
 
 
 def _base(own_path: str, mount: CgroupMount) -> list[str]:
-    """Return the components of the cgroup, below the mount point, that relative paths start from."""
+    """Return the components of the cgroup, below the mount point, where relative paths start."""
     root = mount.root.rstrip("/")
     if own_path != root and not own_path.startswith(root + "/"):
         return []  # our cgroup is not visible in this mount

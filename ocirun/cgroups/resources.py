@@ -5,8 +5,8 @@ The field names of the specification are those of cgroup version 1.  For version
 converted, each formula in the docstring of its function; what version 2 has no equivalent for is a
 problem, never dropped.
 
-Zero means "leave as it is" for `cpu.shares`, `quota`, `period`, `realtimeRuntime` and
-`realtimePeriod`: the kernel accepts it for none of them, and engines send it for "not set".
+Zero means "leave as it is" for `cpu.shares`, `quota`, `period`, `realtimeRuntime`, `realtimePeriod`
+and for the weights: the kernel accepts it for none of them, and engines send it for "not set".
 Everywhere else zero is a value.
 
 Device rules are in `devices`.
