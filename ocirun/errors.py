@@ -56,7 +56,13 @@ class Problem:
         self.message = message
 
     def __str__(self) -> str:
-        return f"{self.pointer or '/'}: {self.message}"
+        # Both may quote the document: no character of it may act on a terminal or end the line.
+        line = f"{self.pointer or '/'}: {self.message}"
+        if line.isprintable():
+            return line
+        return "".join(
+            c if c.isprintable() else c.encode("unicode_escape").decode() for c in line
+        )
 
     def __repr__(self) -> str:
         return f"Problem({self.gate!r}, {self.pointer!r}, {self.message!r})"

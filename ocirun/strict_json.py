@@ -221,7 +221,9 @@ def _find_problems(value: object, pointer: str) -> Iterator[Problem]:
             yield from _find_problems(item, f"{pointer}/{index}")
     elif isinstance(value, dict):
         for key, item in value.items():
-            below = f"{pointer}/{_printable(pointer_token(key))}"
+            # The pointer is for printing, which a lone surrogate would not survive.
+            token = pointer_token(key).encode("utf-8", "backslashreplace").decode()
+            below = f"{pointer}/{token}"
             yield from _find_bad_characters(key, below, "the key")
             if isinstance(value, _Repeats) and key in value.repeated:
                 yield Problem("json", below, "the key is given more than once")
@@ -233,10 +235,6 @@ def _find_bad_characters(text: str, pointer: str, what: str) -> Iterator[Problem
         yield Problem("json", pointer, f"{what} contains a NUL character")
     if any("\ud800" <= character <= "\udfff" for character in text):
         yield Problem("json", pointer, f"{what} contains half of a surrogate pair")
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")
 
 
 def _shorten(digits: str) -> str:
