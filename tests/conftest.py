@@ -19,6 +19,7 @@ import os
 import platform
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -55,7 +56,7 @@ MACHINE_CANNOT = (
     "peer:",
 )
 CLONE_NEWNS = 0x20000
-MS_REC, MS_PRIVATE, MS_SHARED = 0x4000, 1 << 18, 1 << 20
+MS_BIND, MS_MOVE, MS_REC, MS_PRIVATE, MS_SHARED = 0x1000, 0x2000, 0x4000, 1 << 18, 1 << 20
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -147,15 +148,36 @@ def probe() -> Path:
 def private_host() -> None:
     """A mount namespace of our own, with shared mounts as on a real host, and orphans that come to us.
 
-    Leaks of other programs on the machine then never look like leaks of the runtime under test.
+    Leaks of other programs on the machine then never look like leaks of the runtime under test, and a
+    runtime that changes the owner of /dev/null changes a copy.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     if os.geteuid() != 0 or libc.unshare(CLONE_NEWNS) < 0:
         return
-    for flags in (MS_PRIVATE, MS_SHARED):
-        if libc.mount(None, b"/", None, MS_REC | flags, None) < 0:
-            raise OSError(ctypes.get_errno(), "cannot change the propagation of /")
+
+    def mount(source: str, target: str, kind: str | None, flags: int) -> None:
+        encoded = [text.encode() if text is not None else None for text in (source, target, kind)]
+        if libc.mount(*encoded, flags, None) < 0:
+            raise OSError(ctypes.get_errno(), f"cannot mount {target}")
+
+    mount("none", "/", None, MS_REC | MS_PRIVATE)
+    copy = tempfile.mkdtemp(prefix=TAG)
+    mount("dev", copy, "tmpfs", 0)
+    for entry in os.scandir("/dev"):
+        st = entry.stat(follow_symlinks=False)
+        if stat.S_ISLNK(st.st_mode):
+            os.symlink(os.readlink(entry.path), f"{copy}/{entry.name}")
+        elif stat.S_ISDIR(st.st_mode):
+            os.mkdir(f"{copy}/{entry.name}")
+        else:
+            os.mknod(f"{copy}/{entry.name}", st.st_mode, st.st_rdev)
+            os.chmod(f"{copy}/{entry.name}", stat.S_IMODE(st.st_mode))
+    for name in ("pts", "shm"):
+        mount(f"/dev/{name}", f"{copy}/{name}", None, MS_REC | MS_BIND)
+    mount(copy, "/dev", None, MS_REC | MS_MOVE)
+    os.rmdir(copy)
+    mount("none", "/", None, MS_REC | MS_SHARED)
 
 
 @pytest.fixture

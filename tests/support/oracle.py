@@ -105,6 +105,15 @@ def memfds() -> set[str]:
     return found
 
 
+def device_nodes() -> list[tuple[str, int, int, int]]:
+    """Return mode and owner of the host's device nodes."""
+    return [
+        (entry.name, st.st_mode, st.st_uid, st.st_gid)
+        for entry in os.scandir("/dev")
+        if (st := entry.stat(follow_symlinks=False))
+    ]
+
+
 class HostSnapshot:
     """The state of the host as one container run could change it."""
 
@@ -122,6 +131,7 @@ class HostSnapshot:
             "cgroups": cgroups(),
             "state root": listing,
             "memfds": memfds(),
+            "devices": device_nodes(),
         }
 
     def differences(self) -> dict[str, object]:
