@@ -670,12 +670,15 @@ def test_subgroup_is_below_the_container(
 
 @only_unified
 def test_controllers_are_enabled_down_to_the_container() -> None:
-    """All that the root has, also below parents that were made just now."""
+    """Those that statistics need, also below parents that were made just now; others with a limit."""
     manager = open_new(f"/{unique('parent')}/middle/leaf")
     manager.create()
     root = set(Path("/sys/fs/cgroup/cgroup.controllers").read_text().split())
     leaf = set(Path(f"{manager.paths()[0].directory}/cgroup.controllers").read_text().split())
-    assert leaf == root
+    assert leaf >= root & {"cpu", "cpuset", "io", "memory", "pids"}
+    assert "misc" not in leaf
+    manager.apply(Resources({"unified": {"misc.max": ""}}), False)
+    assert "misc" in Path(f"{manager.paths()[0].directory}/cgroup.controllers").read_text().split()
     manager.remove()
 
 

@@ -337,9 +337,9 @@ class RuntimeCommand:
         document: Json = json.loads(self.call("state", container_id).ok().stdout)
         return document
 
-    def forget(self, container_id: str) -> None:
-        """Do not clean up a container that the test deleted itself."""
-        self._ids = [name for name in self._ids if name != container_id]
+    def remember(self, container_id: str) -> None:
+        """Clean up a container that the test makes by other means."""
+        self._ids.append(container_id)
 
     def cleanup(self) -> None:
         """Remove every container that was made, by force, and reap what became our child."""
