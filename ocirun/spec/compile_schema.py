@@ -93,7 +93,7 @@ class _Compiler:
         if "enum" in schema:
             return self._check_enum(schema, value)
         kind = schema.get("type")
-        if kind not in _TYPES:
+        if not isinstance(kind, str) or kind not in _TYPES:
             raise UnsupportedSchema(f"type {kind!r}")
         unknown = schema.keys() - _WITHOUT_EFFECT - _KEYWORDS[kind] - {"type"}
         if unknown:
