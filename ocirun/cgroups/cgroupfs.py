@@ -110,7 +110,7 @@ class CgroupfsManager:
                 self._create_in(index, made)
             if self._hierarchies[0].version == 2 and len(self._hierarchies) == 1 and self._fds:
                 hierarchy = self._hierarchies[0]
-                unified.enable_controllers(hierarchy.mount_point, hierarchy.path, None)
+                unified.enable_controllers(hierarchy.mount_point, hierarchy.path)
         except BaseException:
             self.close()
             for path in reversed(made):
@@ -258,8 +258,9 @@ class CgroupfsManager:
         """See CgroupManager."""
         try:
             index, version = self._freezer()
-            fd = self._fd(index)
-            return unified.is_frozen(fd) if version == 2 else legacy.is_frozen(fd)
+            # By its path: `state` needs nothing else of the directory.
+            prefix = f"{self._hierarchies[index].directory}/"
+            return unified.is_frozen(prefix) if version == 2 else legacy.is_frozen(prefix)
         except (CgroupError, FileNotFoundError):
             return False
         except OSError as error:
@@ -457,7 +458,9 @@ def _unusable(hierarchy: Hierarchy, why: str) -> CgroupError:
 def _is_frozen_any(fd: int, hierarchy: Hierarchy) -> bool:
     """Tell whether a process that enters would be frozen, by this cgroup or by one above it."""
     if hierarchy.version == 2:
-        return unified.is_frozen(fd) or flat_value(read_file("cgroup.events", fd), "frozen") == "1"
+        return (
+            unified.is_frozen("", fd) or flat_value(read_file("cgroup.events", fd), "frozen") == "1"
+        )
     return "freezer" in hierarchy.controllers and read_file(legacy.FREEZER_STATE, fd) != "THAWED"
 
 

@@ -141,32 +141,29 @@ def device_program(rules: Sequence[Rule]) -> bytes:
     loading takes six times as long.)
     """
     program = [
-        _instruction(_LOAD_WORD, dst=2, src=1, offset=0),  # access_type = rights << 16 | type
-        _instruction(_MOVE_REGISTER, dst=3, src=2),
-        _instruction(_AND, dst=2, imm=0xFFFF),
-        _instruction(_SHIFT_RIGHT, dst=3, imm=16),
-        _instruction(_LOAD_WORD, dst=4, src=1, offset=4),  # major
-        _instruction(_LOAD_WORD, dst=5, src=1, offset=8),  # minor
-        _instruction(_MOVE_REGISTER, dst=6, src=4),
-        _instruction(_SHIFT_LEFT, dst=6, imm=_MINOR_BITS),
-        _instruction(_OR_REGISTER, dst=6, src=5),  # both, as in the kernel's dev_t
+        (_LOAD_WORD, 2, 1, 0, 0),  # access_type = rights << 16 | type
+        (_MOVE_REGISTER, 3, 2, 0, 0),
+        (_AND, 2, 0, 0, 0xFFFF),
+        (_SHIFT_RIGHT, 3, 0, 0, 16),
+        (_LOAD_WORD, 4, 1, 4, 0),  # major
+        (_LOAD_WORD, 5, 1, 8, 0),  # minor
+        (_MOVE_REGISTER, 6, 4, 0, 0),
+        (_SHIFT_LEFT, 6, 0, 0, _MINOR_BITS),
+        (_OR_REGISTER, 6, 5, 0, 0),  # both, as in the kernel's dev_t
     ]
     for kind, run in _runs(rules):
-        block: list[bytes] = []
+        block: list[Instruction] = []
         for rule in run:
             # What could not be reached must not be there: the verifier refuses dead code.
             if rule.is_total:
-                program += block + _exit(rule.allow)
-                return b"".join(program)
+                return _encode([*program, *block, *_EXITS[rule.allow]])
             block += _rule_block(rule)
             if (rule.major, rule.minor, rule.rights) == (None, None, ALL_RIGHTS):
                 break
         if kind is not None and block:
-            skip = _instruction(_JUMP_UNEQUAL, dst=2, imm=_TYPES[kind], offset=len(block))
-            program.append(skip)
+            program.append((_JUMP_UNEQUAL, 2, 0, len(block), _TYPES[kind]))
         program += block
-    program += _exit(False)
-    return b"".join(program)
+    return _encode([*program, *_EXITS[False]])
 
 
 def legacy_lines(rules: Sequence[Rule]) -> tuple[list[tuple[str, str]], list[Problem]]:
@@ -237,22 +234,21 @@ def _closed(table: dict[Numbers, int]) -> dict[Numbers, int]:
     """Add what is allowed by several exceptions together.
 
     The kernel grants an access only if a single exception covers it; ours may be spread over
-    overlapping ones.
+    overlapping ones.  Of two that overlap at least one has a wildcard.
     """
-    keys = list(table)
-    for index, one in enumerate(keys):
-        for other in keys[:index]:
+    wild = [numbers for numbers in table if None in numbers]
+    keys = dict.fromkeys(table, 0)
+    for index, one in enumerate(wild):
+        for other in wild[:index]:
             both = _meet(one, other)
-            # Appending to what we walk over: the new key is met with all others in its turn.
-            if both is not None and both not in keys:
-                keys.append(both)
-    closed = {}
-    for key in keys:
-        closed[key] = 0
-        for wider, rights in table.items():
-            if _meet(key, wider) == key:
-                closed[key] |= rights
-    return closed
+            if both is not None:
+                keys.setdefault(both, 0)
+    for major, minor in keys:
+        for wide in wild:
+            if wide[0] in (None, major) and wide[1] in (None, minor):
+                keys[major, minor] |= table[wide]
+        keys[major, minor] |= table.get((major, minor), 0)
+    return keys
 
 
 def _meet(one: Numbers, other: Numbers) -> Numbers | None:
@@ -295,23 +291,33 @@ _JUMP_EQUAL = 0x16
 _EXIT = 0x95
 
 
-def _instruction(
-    opcode: int, *, dst: int = 0, src: int = 0, offset: int = 0, imm: int = 0
-) -> bytes:
-    """Encode one `struct bpf_insn` for this machine's byte order."""
+# opcode, destination register, source register, offset, immediate value
+Instruction = tuple[int, int, int, int, int]
+
+_EXITS: dict[bool, list[Instruction]] = {
+    allow: [(_MOVE, 0, 0, 0, int(allow)), (_EXIT, 0, 0, 0, 0)] for allow in (False, True)
+}
+
+
+def _encode(program: list[Instruction]) -> bytes:
+    """Encode each instruction as a `struct bpf_insn` in this machine's byte order.
+
+    The two registers are bit fields of four bits: the first is the low one on a little-endian
+    machine, where the whole is an integer with the opcode lowest; and the reverse on the others.
+    """
     from sys import byteorder
 
-    # Two bit fields of four bits: the first is the low one on a little-endian machine.
-    registers = src << 4 | dst if byteorder == "little" else dst << 4 | src
-    return (
-        bytes((opcode, registers))
-        + offset.to_bytes(2, byteorder)
-        + (imm & 0xFFFF_FFFF).to_bytes(4, byteorder)
-    )
-
-
-def _exit(allow: bool) -> list[bytes]:
-    return [_instruction(_MOVE, dst=0, imm=int(allow)), _instruction(_EXIT)]
+    if byteorder == "little":
+        words = [
+            opcode | dst << 8 | src << 12 | offset << 16 | (imm & 0xFFFF_FFFF) << 32
+            for opcode, dst, src, offset, imm in program
+        ]
+    else:
+        words = [
+            opcode << 56 | dst << 52 | src << 48 | offset << 32 | imm & 0xFFFF_FFFF
+            for opcode, dst, src, offset, imm in program
+        ]
+    return b"".join([word.to_bytes(8, byteorder) for word in words])
 
 
 def _runs(rules: Sequence[Rule]) -> list[tuple[str | None, list[Rule]]]:
@@ -325,23 +331,20 @@ def _runs(rules: Sequence[Rule]) -> list[tuple[str | None, list[Rule]]]:
     return runs
 
 
-def _rule_block(rule: Rule) -> list[bytes]:
+def _rule_block(rule: Rule) -> list[Instruction]:
     """Compile one rule without its type; control goes past its end if the rule decides nothing."""
     if rule.rights == ALL_RIGHTS:
         # Whatever is undecided is decided; and the verifier has one path less to follow.
-        decide = []
+        decide = _EXITS[rule.allow]
     elif rule.allow:
-        decide = [
-            _instruction(_AND, dst=3, imm=~rule.rights),
-            _instruction(_JUMP_UNEQUAL, dst=3, imm=0, offset=2),
-        ]
+        decide = [(_AND, 3, 0, 0, ~rule.rights), (_JUMP_UNEQUAL, 3, 0, 2, 0), *_EXITS[True]]
     else:
         decide = [
-            _instruction(_MOVE_REGISTER, dst=1, src=3),
-            _instruction(_AND, dst=1, imm=rule.rights),
-            _instruction(_JUMP_EQUAL, dst=1, imm=0, offset=2),
+            (_MOVE_REGISTER, 1, 3, 0, 0),
+            (_AND, 1, 0, 0, rule.rights),
+            (_JUMP_EQUAL, 1, 0, 2, 0),
+            *_EXITS[False],
         ]
-    decide += _exit(rule.allow)
     if rule.major is None and rule.minor is None:
         return decide
     if rule.major is None:
@@ -350,4 +353,4 @@ def _rule_block(rule: Rule) -> list[bytes]:
         register, value = 4, rule.major
     else:
         register, value = 6, rule.major << _MINOR_BITS | rule.minor
-    return [_instruction(_JUMP_UNEQUAL, dst=register, imm=value, offset=len(decide)), *decide]
+    return [(_JUMP_UNEQUAL, register, 0, len(decide), value), *decide]

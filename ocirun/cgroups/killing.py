@@ -87,7 +87,7 @@ def _signal_each(hierarchy: Hierarchy, fd: int, signal: int, inside: bool) -> No
     """Freeze, signal each member, thaw; without freezing, go on until no new member appears."""
     freezer = unified if hierarchy.version == 2 else legacy
     can_freeze = hierarchy.version == 2 or "freezer" in hierarchy.controllers
-    frozen_before = can_freeze and freezer.is_frozen(fd)
+    frozen_before = can_freeze and freezer.is_frozen("", fd)
     # Freezing our own cgroup would stop us before we could thaw it.
     freeze = can_freeze and not frozen_before and not inside
     if freeze:

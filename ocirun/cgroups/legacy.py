@@ -10,12 +10,14 @@ from .files import Backoff, descend, failure, read_file, write_file
 FREEZER_STATE = "freezer.state"
 
 
-def is_frozen(directory: int) -> bool:
-    """Tell whether this cgroup itself was frozen; a frozen ancestor does not count.
+def is_frozen(prefix: str, directory: int | None = None) -> bool:
+    """Tell whether a cgroup itself was frozen; a frozen ancestor does not count.
+
+    The cgroup is the directory *prefix*, with a slash at the end, or *directory* with an empty one.
 
     Kernel: admin-guide/cgroup-v1/freezer-subsystem.rst
     """
-    return read_file("freezer.self_freezing", directory) == "1"
+    return read_file(f"{prefix}freezer.self_freezing", directory) == "1"
 
 
 def freeze(directory: int, deadline_s: float) -> None:

@@ -16,13 +16,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+# Those that statistics come from, besides limits.  The others (hugetlb, rdma, misc) are enabled
+# when a limit asks for them, so that neither the host's root nor each container carries them for
+# nothing.
+USUAL_CONTROLLERS = ("cpu", "cpuset", "io", "memory", "pids")
 
-def is_frozen(directory: int) -> bool:
-    """Tell whether this cgroup itself was frozen; a frozen ancestor does not count.
+
+def is_frozen(prefix: str, directory: int | None = None) -> bool:
+    """Tell whether a cgroup itself was frozen; a frozen ancestor does not count.
+
+    The cgroup is the directory *prefix*, with a slash at the end, or *directory* with an empty one.
 
     Kernel: admin-guide/cgroup-v2.rst, cgroup.freeze (Linux 5.2)
     """
-    return read_file("cgroup.freeze", directory) == "1"
+    return read_file(f"{prefix}cgroup.freeze", directory) == "1"
 
 
 def freeze(directory: int, deadline_s: float) -> None:
@@ -94,11 +101,13 @@ def wait_for_event(directory: int, key: str, value: str, deadline_s: float) -> b
         os.close(fd)
 
 
-def enable_controllers(mount_point: str, path: str, wanted: Iterable[str] | None) -> None:
+def enable_controllers(
+    mount_point: str, path: str, wanted: Iterable[str] = USUAL_CONTROLLERS
+) -> None:
     """Make controllers available in the cgroup *path* by enabling them in each of its ancestors,
     best effort.
 
-    *wanted* None means all that the mount's root has.  What is on already is not written again,
+    What is on already is not written again,
     because the kernel stops all forks of the host for such a write.  A controller that is not
     delegated to us, or that an ancestor cannot have because it holds processes, stays off: writing
     its limits fails then, with a reason.
@@ -106,7 +115,7 @@ def enable_controllers(mount_point: str, path: str, wanted: Iterable[str] | None
     fd = open_directory(mount_point)
     try:
         available = read_file("cgroup.controllers", fd).split()
-        names = available if wanted is None else [name for name in wanted if name in available]
+        names = [name for name in wanted if name in available]
         leaf = read_file(f"{path}/cgroup.controllers", fd).split()
         if all(name in leaf for name in names):
             return
