@@ -49,11 +49,10 @@ def loads(data: bytes, *, what: str = "config.json") -> object:
     end = _skip_whitespace(text, end)
     if end != len(text):
         raise _refuse(what, f"more text after the end of the document{_place(text, end)}")
-    # Escapes are the only way by which NUL and surrogates pass the decoder and the scanner.
-    suspect = context.refused or "\\u0000" in text or "\\ud" in text or "\\uD" in text
     if _depth_exceeds(value, MAX_DEPTH):
         raise _refuse(what, f"nested deeper than {MAX_DEPTH}")
-    if suspect:
+    # Escapes are the only way by which NUL and surrogates pass the decoder and the scanner.
+    if context.refused or ("\\" in text and "\\u" in text):
         problems = list(_find_problems(value, ""))
         if problems:
             raise InvalidConfig(problems)

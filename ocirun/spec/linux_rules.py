@@ -152,26 +152,26 @@ def _paths(linux: Linux) -> Iterator[Problem]:
 
 
 def _devices(linux: Linux) -> Iterator[Problem]:
-    seen: dict[str, tuple[str, int | None, int | None] | None] = {}
+    seen: dict[str, tuple[bool, int | None, int | None] | None] = {}
     for index, device in enumerate(linux.devices):
         pointer = f"/linux/devices/{index}"
         if not device.path.startswith("/"):
             yield _problem(f"{pointer}/path", f'"{device.path}" is not an absolute path')
         numbers = None
         if device.type != "p":
-            yield from _check_number(device.major, _MAJORS, f"{pointer}/major")
-            yield from _check_number(device.minor, _MINORS, f"{pointer}/minor")
-            numbers = (device.type.replace("u", "c"), device.major, device.minor)
+            numbers = (device.type == "b", device.major, device.minor)
+            for name, number, end in (
+                ("major", device.major, _MAJORS),
+                ("minor", device.minor, _MINORS),
+            ):
+                if number is None:
+                    yield _problem(f"{pointer}/{name}", "missing; only a fifo has no numbers")
+                elif not 0 <= number < end:
+                    message = f"must be from 0 to {end - 1}, not {number}"
+                    yield _problem(f"{pointer}/{name}", message)
         if seen.setdefault(device.path, numbers) != numbers:
             message = f"{device.path} is another device in an earlier entry"
             yield _problem(f"{pointer}/path", message)
-
-
-def _check_number(number: int | None, end: int, pointer: str) -> Iterator[Problem]:
-    if number is None:
-        yield _problem(pointer, "missing; only a fifo has no device numbers")
-    elif not 0 <= number < end:
-        yield _problem(pointer, f"must be from 0 to {end - 1}, not {number}")
 
 
 def _check_device_rules(rules: Sequence[DeviceRule], pointer: str) -> Iterator[Problem]:
@@ -220,7 +220,7 @@ def _cgroups_path(linux: Linux) -> Iterator[Problem]:
         return
     if ".." in path.split("/"):
         yield _problem("/linux/cgroupsPath", 'must not have ".." in it')
-    if any(character < " " for character in path):
+    if not path.isprintable():
         yield _problem("/linux/cgroupsPath", "must not have control characters")
 
 

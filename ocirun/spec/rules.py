@@ -189,14 +189,15 @@ def _mount_mappings(config: Config) -> Iterator[Problem]:
     namespaces = config.linux.namespaces if config.linux is not None else ()
     in_user_namespace = any(namespace.type == "user" for namespace in namespaces)
     for index, mount in enumerate(config.mounts):
+        if not mount.uid_mappings and not mount.gid_mappings:
+            if not in_user_namespace and not _IDMAP.isdisjoint(mount.options):
+                message = "idmap and ridmap need mappings, of the mount or of a user namespace"
+                yield _problem(f"/mounts/{index}/options", message)
+            continue
         pointer = f"/mounts/{index}"
-        mapped = bool(mount.uid_mappings) + bool(mount.gid_mappings)
-        if mapped == 1:
+        if not mount.uid_mappings or not mount.gid_mappings:
             missing = "gidMappings" if mount.uid_mappings else "uidMappings"
             yield _problem(f"{pointer}/{missing}", "uidMappings and gidMappings need each other")
-        if not mapped and not in_user_namespace and not _IDMAP.isdisjoint(mount.options):
-            message = "idmap and ridmap need mappings, of the mount or of a user namespace"
-            yield _problem(f"{pointer}/options", message)
         yield from check_id_ranges(mount.uid_mappings, f"{pointer}/uidMappings")
         yield from check_id_ranges(mount.gid_mappings, f"{pointer}/gidMappings")
 

@@ -92,12 +92,6 @@ def test_joined_namespace_of_the_host_is_not_changed(
     [
         ({"linux": {"netDevices": {"eth0": {}}}}, "/linux/netDevices"),
         ({"linux": {"intelRdt": {"closID": "a"}}}, "/linux/intelRdt"),
-        ({"linux": {"memoryPolicy": {"mode": "MPOL_LOCAL"}}}, "/linux/memoryPolicy"),
-        ({"process": {"cwd": "/", "scheduler": {"policy": "SCHED_RR"}}}, "/process/scheduler"),
-        (
-            {"process": {"cwd": "/", "ioPriority": {"class": "IOPRIO_CLASS_BE"}}},
-            "/process/ioPriority",
-        ),
         ({"mounts": [{"destination": "/a", "options": ["idmap"]}]}, "/mounts/0/options/0"),
         ({"mounts": [{"destination": "/a", "options": ["ridmap=x"]}]}, "/mounts/0/options/0"),
     ],

@@ -68,7 +68,7 @@ def test_every_property_has_a_description(name: str) -> None:
     for property_name, member in properties:
         description = member.get("description", "")
         assert description.endswith("."), property_name
-        assert 10 < len(description) <= 100, property_name
+        assert 8 <= len(description) <= 100, property_name
         assert description[0].isupper(), property_name
 
 
