@@ -10,7 +10,7 @@ and killed there.
 from __future__ import annotations
 
 import os
-from errno import EACCES, EBUSY, EINVAL, ENODEV, ENOENT, EPERM, EROFS, ESRCH
+from errno import EACCES, ENODEV, ENOENT, EPERM, EROFS
 
 from ocirun.errors import CgroupError
 
@@ -27,12 +27,12 @@ from .files import (
     Backoff,
     failure,
     flat_value,
+    move_process,
     open_directory,
     processes,
     read_file,
     remove_below,
     remove_directory,
-    write_file,
 )
 from .hierarchies import CGROUPS_PATH_POINTER, Hierarchy, check_subgroup, parse_own_cgroups
 
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
     from ocirun.spec.resources import Resources
 
-_PLACE_DEADLINE_S = 0.15
 _DENIED = (EACCES, EPERM, EROFS)
 
 
@@ -59,6 +58,7 @@ class CgroupfsManager:
         self._fds: dict[int, int] = {}
         self._gone: set[int] = set()
         self._marked = False
+        self._failed = False
         self._wrong_mode = False
 
     @classmethod
@@ -111,10 +111,15 @@ class CgroupfsManager:
             if self._hierarchies[0].version == 2 and len(self._hierarchies) == 1 and self._fds:
                 hierarchy = self._hierarchies[0]
                 unified.enable_controllers(hierarchy.mount_point, hierarchy.path)
-        except BaseException:
+        except BaseException as error:
             self.close()
+            # Whatever else is in the recorded places belongs to somebody else.
+            self._identity, self._failed = None, True
             for path in reversed(made):
-                remove_directory(path)
+                try:
+                    remove_directory(path)
+                except OSError as another:
+                    error.add_note(f"while undoing: {another}")
             raise
 
     def _create_in(self, index: int, made: list[str]) -> None:
@@ -191,7 +196,7 @@ class CgroupfsManager:
         for index, hierarchy in enumerate(self._hierarchies):
             if index in self._gone or (cloned if hierarchy.version == 2 else joined):
                 continue
-            _write_pid(path, pid, self._fd(index), hierarchy.directory)
+            move_process(path, pid, self._fd(index), hierarchy.directory)
 
     def apply(
         self, resources: Resources | None, in_user_namespace: bool, *, update: bool = False
@@ -311,7 +316,7 @@ class CgroupfsManager:
 
     def remove(self, deadline_s: float = 10.0, *, keep_existing: bool = False) -> None:
         """See CgroupManager."""
-        if not self._may_remove():
+        if self._failed or not self._may_remove():
             self.close()
             return
         left = [
@@ -349,27 +354,35 @@ class CgroupfsManager:
         return left
 
     def _empty_and_remove(self, left: list[int], deadline_s: float) -> list[int]:
-        """Kill, thaw, wait and remove until nothing is left or the deadline is over."""
+        """Kill, thaw, wait and remove until nothing is left or the deadline is over.
+
+        Returns what is left of what is ours.
+        """
         from .killing import kill_remaining
 
         backoff = Backoff(deadline_s)
-        while True:
-            if self._is_certainly_ours():
-                kill_remaining([self._hierarchies[index] for index in left])
-            for index in left:
-                try:
-                    fd = open_directory(self._hierarchies[index].directory)
-                except FileNotFoundError:
-                    continue
-                try:
-                    remove_below(fd)
-                except OSError as error:
-                    raise failure("rmdir", error) from error
-                finally:
-                    os.close(fd)
+        while self._identity is not None or self._marked:
+            ours = [index for index in left if self._is_certainly_ours(index)]
+            kill_remaining([self._hierarchies[index] for index in ours])
+            for index in ours:
+                self._remove_children(index)
             left = self._remove_leaves(left)
-            if not left or not self._is_certainly_ours() or not backoff.wait():
-                return left
+            if not left or not backoff.wait():
+                break
+        return [index for index in left if self._is_certainly_ours(index)]
+
+    def _remove_children(self, index: int) -> None:
+        directory = self._hierarchies[index].directory
+        try:
+            fd = open_directory(directory)
+            try:
+                remove_below(fd)
+            finally:
+                os.close(fd)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise failure(f"rmdir below {directory}", error) from error
 
     # Whose directories are they?
 
@@ -393,13 +406,14 @@ class CgroupfsManager:
                 os.close(fd)
         return True
 
-    def _is_certainly_ours(self) -> bool:
-        """Tell whether the directories were made by this container, so that killing in them is
-        right.
+    def _is_certainly_ours(self, index: int) -> bool:
+        """Tell whether this container made the directory, so that killing in it is right.
 
-        A record from before `create` only names them; then the mark decides.
+        A record from after `create` says so.  An earlier one only names the places; then the mark
+        decides, which the first directory alone has.  What is in use and not certainly ours is
+        another's, who took the place between our record and our mkdir.
         """
-        return self._identity is not None or self._marked
+        return self._identity is not None or (self._marked and index == self._first())
 
     def _check_unused(self, index: int) -> None:
         """Refuse a cgroup that was there before and is in use.
@@ -462,27 +476,3 @@ def _is_frozen_any(fd: int, hierarchy: Hierarchy) -> bool:
             unified.is_frozen("", fd) or flat_value(read_file("cgroup.events", fd), "frozen") == "1"
         )
     return "freezer" in hierarchy.controllers and read_file(legacy.FREEZER_STATE, fd) != "THAWED"
-
-
-def _write_pid(path: str, pid: int, directory: int, name: str) -> None:
-    """Move a process.
-
-    The kernel says EINVAL while it changes the cgroup's domain, and EBUSY while a child with
-    controllers is being set up or for good if there is one; both are tried a few times.
-    """
-    backoff = Backoff(_PLACE_DEADLINE_S)
-    while True:
-        try:
-            write_file(path, str(pid), directory)
-        except OSError as error:
-            if error.errno in (EINVAL, EBUSY) and backoff.wait():
-                continue
-            hint = None
-            if error.errno == EBUSY:
-                hint = (
-                    "the cgroup has children with controllers, so it cannot hold processes itself"
-                )
-            elif error.errno == ESRCH:
-                hint = "the process is gone"
-            raise failure(f"write {name}/{path} = {pid}", error, hint=hint) from error
-        return

@@ -9,7 +9,7 @@ the walks compare the device number and do not enter such a place.
 from __future__ import annotations
 
 import os
-from errno import EBUSY, ENODEV, ENOENT, ENOTEMPTY, EOPNOTSUPP
+from errno import EBUSY, EINVAL, ENODEV, ENOENT, ENOTEMPTY, EOPNOTSUPP, ESRCH
 from time import monotonic, sleep
 
 from ocirun.errors import CgroupError, errno_text
@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_MOVE_DEADLINE_S = 0.15
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
@@ -173,6 +174,30 @@ def processes(top: int) -> list[int]:
         found.update(map(int, text.split()))
     found.discard(0)
     return sorted(found)
+
+
+def move_process(path: str, pid: int, directory: int, name: str) -> None:
+    """Move the process *pid* by writing to *path* below *directory*, which is called *name*.
+
+    The kernel says EINVAL while it changes the cgroup's domain, and EBUSY while a child with
+    controllers is being set up or for good if there is one; both are tried a few times.
+    """
+    backoff = Backoff(_MOVE_DEADLINE_S)
+    while True:
+        try:
+            write_file(path, str(pid), directory)
+        except OSError as error:
+            if error.errno in (EINVAL, EBUSY) and backoff.wait():
+                continue
+            hint = None
+            if error.errno == EBUSY:
+                hint = (
+                    "the cgroup has children with controllers, so it cannot hold processes itself"
+                )
+            elif error.errno == ESRCH:
+                hint = "the process is gone"
+            raise failure(f"write {name}/{path} = {pid}", error, hint=hint) from error
+        return
 
 
 class Backoff:

@@ -231,6 +231,32 @@ def test_cgroup_taken_after_the_record_is_refused_and_left_alone(
     fast.remove()
 
 
+@pytest.mark.parametrize("record_first", [False, True])
+def test_place_taken_by_another_tool_is_left_alone(
+    spawn: Callable[..., subprocess.Popen[str]], record_first: bool
+) -> None:
+    """Directories without our mark, in one hierarchy only, made between our record and our mkdir."""
+    before = tree()
+    manager = open_new()
+    other = reopen(manager) if record_first else manager
+    manager.record()
+    last = manager.paths()[-1].directory
+    os.makedirs(f"{last}/inner")
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as stranger:
+        if "cpuset" not in manager.paths()[-1].controllers:
+            Path(f"{last}/inner/cgroup.procs").write_text(str(stranger.pid))
+        if not record_first:
+            with pytest.raises(CgroupError):
+                manager.create()
+        other.remove(deadline_s=0.05)
+        assert stranger.poll() is None
+        assert os.path.isdir(f"{last}/inner")
+        stranger.communicate()
+    os.rmdir(f"{last}/inner")
+    os.rmdir(last)
+    assert tree() == before
+
+
 def test_frozen_cgroup_is_refused(manager: CgroupManager) -> None:
     """A process that entered it would stop there."""
     manager.freeze()
