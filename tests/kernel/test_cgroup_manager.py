@@ -29,8 +29,10 @@ from ocirun.spec.resources import DeviceRule, Resources
 
 pytestmark = [pytest.mark.root, pytest.mark.ocirun_only("the cgroup manager as a library")]
 
-LAYOUT = HostFacts().cgroup_layout
-UNIFIED = {"unified": "/sys/fs/cgroup", "hybrid": "/sys/fs/cgroup/unified"}.get(LAYOUT)
+HOST_LAYOUT = HostFacts().cgroup_layout
+# A hybrid machine can play a legacy one: its version 2 tree is left alone then.
+LAYOUTS = ["hybrid", "legacy"] if HOST_LAYOUT == "hybrid" else [HOST_LAYOUT]
+LAYOUT = HOST_LAYOUT
 CLONE_INTO_CGROUP = 0x2_0000_0000
 SYS_CLONE3 = 435
 # Joins by writing "0" to each descriptor in argv[1], says so, then does what argv[2] says.
@@ -44,8 +46,21 @@ exec(sys.argv[2])
 """
 WAIT = "sys.stdin.read()"
 
-needs_unified = pytest.mark.skipif(UNIFIED is None, reason="machine: no cgroup v2")
 only_unified = pytest.mark.unified
+
+
+@pytest.fixture(autouse=True, params=LAYOUTS)
+def layout(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run every test in each layout that this machine can show."""
+    monkeypatch.setattr(sys.modules[__name__], "LAYOUT", request.param)
+    return str(request.param)
+
+
+@pytest.fixture
+def version_2(layout: str) -> None:
+    """For tests of what only version 2 has."""
+    if layout == "legacy":
+        pytest.skip("machine: no pure cgroup v2, nor a hybrid one")
 
 
 def open_new(path: str | None = None, **options: Any) -> CgroupManager:
@@ -106,10 +121,10 @@ def tree() -> set[str]:
     return found
 
 
-def cgroups_of(pid: int | str) -> set[str]:
-    """Return the paths of a process in all hierarchies."""
-    text = Path(f"/proc/{pid}/cgroup").read_text()
-    return set(hierarchies.parse_own_cgroups(text).values())
+def cgroups_of(pid: int | str, manager: CgroupManager) -> set[str]:
+    """Return the paths of a process in all hierarchies that the manager manages."""
+    own = hierarchies.parse_own_cgroups(Path(f"/proc/{pid}/cgroup").read_text())
+    return {own[each.controllers] for each in manager.paths()}
 
 
 def expected_path(manager: CgroupManager) -> str:
@@ -164,15 +179,14 @@ def test_place_moves_into_every_hierarchy(
     """A process moved by another, then one that moved itself."""
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
         manager.place(process.pid)
-        assert cgroups_of(process.pid) == {expected_path(manager)}
+        assert cgroups_of(process.pid, manager) == {expected_path(manager)}
         assert manager.pids() == [process.pid]
         process.communicate()
     member = spawn(manager)
-    assert cgroups_of(member.pid) == {expected_path(manager)}
+    assert cgroups_of(member.pid, manager) == {expected_path(manager)}
 
 
-@needs_unified
-def test_clone_into_is_a_place_to_be_born(manager: CgroupManager) -> None:
+def test_clone_into_is_a_place_to_be_born(version_2: None, manager: CgroupManager) -> None:
     """The descriptor serves clone3(2)."""
     fd = manager.clone_into()
     assert fd is not None
@@ -192,7 +206,7 @@ def test_no_clone_into_without_version_2(manager: CgroupManager) -> None:
     """join_fds and clone_into together cover every hierarchy."""
     joined = manager.join_fds()
     fd = manager.clone_into()
-    assert (fd is None) == (UNIFIED is None)
+    assert (fd is None) == (LAYOUT == "legacy")
     assert len(joined) + (fd is not None) == len(manager.paths())
     for each in [*joined, *([fd] if fd is not None else [])]:
         os.close(each)
@@ -320,12 +334,13 @@ def test_record_is_enough_for_everything(
     def forbidden(*_: object) -> None:
         raise AssertionError("discovery in a later command")
 
-    monkeypatch.setattr(hierarchies, "discover", forbidden)
-    monkeypatch.setattr(hierarchies, "parse_mountinfo", forbidden)
-    later = reopen(manager)
-    assert later.pids() == [member.pid]
-    assert not later.is_frozen()
-    later.kill_all(signal.SIGKILL)
+    with monkeypatch.context() as patch:
+        patch.setattr(hierarchies, "discover", forbidden)
+        patch.setattr(hierarchies, "parse_mountinfo", forbidden)
+        later = reopen(manager)
+        assert later.pids() == [member.pid]
+        assert not later.is_frozen()
+        later.kill_all(signal.SIGKILL)
     assert member.wait() == -signal.SIGKILL
     later.close()
 
@@ -453,8 +468,7 @@ def test_device_rules_hold(
     assert ask("r", "kmsg") == "yes"
 
 
-@needs_unified
-def test_verifier_takes_programs_of_any_shape(manager: CgroupManager) -> None:
+def test_verifier_takes_programs_of_any_shape(version_2: None, manager: CgroupManager) -> None:
     """What the interpreter of the tests accepts, the kernel accepts; and an update leaves one program."""
     from ocirun._native import attach_device_program, load_device_program
     from ocirun._native._bpf_face import _own_programs
@@ -599,12 +613,11 @@ while True:
     assert member.wait() == -signal.SIGKILL
 
 
-@needs_unified
-def test_remove_copes_with_deep_nesting(manager: CgroupManager) -> None:
+def test_remove_copes_with_deep_nesting(version_2: None, manager: CgroupManager) -> None:
     """Deeper than Python recurses, with a path longer than the kernel takes."""
     fd = manager.clone_into()
     assert fd is not None
-    for _ in range(1100):
+    for _ in range(1010):
         os.mkdir("nested-cgroup", dir_fd=fd)
         child = os.open("nested-cgroup", os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd)
         os.close(fd)
@@ -684,14 +697,14 @@ def test_subgroup_is_below_the_container(
     member = spawn(manager)
     assert manager.init_subgroup(member.pid) == ""
     manager.place(member.pid, subgroup="inner")
-    assert cgroups_of(member.pid) == {expected_path(manager) + "/inner"}
+    assert cgroups_of(member.pid, manager) == {expected_path(manager) + "/inner"}
     assert manager.init_subgroup(member.pid) == "inner"
     with pytest.raises(CgroupError):
         manager.init_subgroup(os.getpid())
     with pytest.raises(CgroupError):
         manager.place(member.pid, subgroup="../..")
     with pytest.raises(CgroupError):
-        manager.clone_into("nowhere") if UNIFIED else manager.join_fds("nowhere")
+        manager.join_fds("nowhere") if LAYOUT == "legacy" else manager.clone_into("nowhere")
 
 
 @only_unified
