@@ -292,12 +292,29 @@ def test_existing_empty_cgroup_is_used(spawn: Callable[..., subprocess.Popen[str
     second.remove(keep_existing=True)
     assert all(os.path.isdir(each.directory) for each in second.paths())
     # The first does not own the place any more.
+    member = spawn(second)
     reopen(first).remove()
-    assert (
-        all(os.path.isdir(each.directory) for each in second.paths()) or first.record()["identity"]
-    )
+    first.remove()
+    assert member.poll() is None
     second.remove()
     assert not any(os.path.exists(each.directory) for each in second.paths())
+
+
+def test_place_made_again_by_another_tool_is_left_alone(
+    spawn: Callable[..., subprocess.Popen[str]],
+) -> None:
+    """The same path, another directory: somebody removed ours and went on using the name."""
+    manager = open_new()
+    manager.create()
+    manager.close()
+    directories = [each.directory for each in manager.paths()]
+    for directory in directories:
+        os.rmdir(directory)
+        os.makedirs(f"{directory}/inner")
+    manager.remove()
+    for directory in directories:
+        os.rmdir(f"{directory}/inner")
+        os.rmdir(directory)
 
 
 def test_crash_after_the_record_leaves_nothing_to_do() -> None:

@@ -110,7 +110,9 @@ def test_socket_activation(runtime: RuntimeCommand, bundle: Bundle) -> None:
         os.dup2(500, 3, inheritable=True)
         listener.detach()
 
-    report = runtime.report(bundle, before_exec=fill, close_fds=False, env={"LISTEN_FDS": "1"})
+    # as sd_listen_fds(3) wants it: LISTEN_PID is the pid of the runtime
+    activated = runtime.under("sh", "-c", 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"', "sh")
+    report = activated.report(bundle, before_exec=fill, close_fds=False)
     assert numbers(report) == [0, 1, 2, 3]
     assert {"LISTEN_FDS=1", "LISTEN_PID=1"} <= set(report["environ"])
 
