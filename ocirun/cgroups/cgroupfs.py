@@ -396,8 +396,11 @@ class CgroupfsManager:
                     continue
                 raise failure(f"open {hierarchy.directory}", error) from error
             try:
-                if self._identity is not None and self._identity[0] == index:
-                    return os.fstat(fd).st_ino == self._identity[1]
+                made, inode = self._identity or (-1, -1)
+                if index == made and os.fstat(fd).st_ino != inode:
+                    return False
+                # Also where the directory is the same: another container may have taken it over
+                # while it was empty.
                 mark = read_mark(fd)
                 if mark is not None:
                     self._marked = mark == self._nonce
