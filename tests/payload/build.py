@@ -17,8 +17,16 @@ HERE = Path(__file__).resolve().parent
 SOURCES = ("probe.c", "report.c", "kernel.c", "hook.c", "out.c")
 HEADERS = ("out.h", "report.h", "verbs.h")
 FLAGS = (
-    "-static", "-O1", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-Wl,--gc-sections",
-    "-ffunction-sections", "-fdata-sections", "-s",
+    "-static",
+    "-O1",
+    "-std=gnu11",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-Wl,--gc-sections",
+    "-ffunction-sections",
+    "-fdata-sections",
+    "-s",
 )
 
 

@@ -174,22 +174,31 @@ static long long now_ms(void)
 	return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
 }
 
-/* Try to change the file behind an O_PATH descriptor; says through which call that worked, or NULL. */
+/*
+ * Try to change the file behind an O_PATH descriptor; says through which call that worked, or NULL.
+ * What is written is what was there: the attack may succeed on a machine that is still needed.
+ */
 static const char *overwrite(int held)
 {
-	char path[64];
+	char path[64], start[2];
 	const char *how = NULL;
-	int fd;
+	struct stat st;
+	int reader, fd;
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", held);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
+	reader = open(path, O_RDONLY | O_CLOEXEC);
+	if (reader < 0)
 		return NULL;
-	if (write(fd, "#!", 2) == 2)
-		how = "write";
-	else if (ftruncate(fd, 1) == 0)
-		how = "ftruncate";
-	close(fd);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd >= 0 && fstat(fd, &st) == 0 && pread(reader, start, 2, 0) == 2) {
+		if (pwrite(fd, start, 2, 0) == 2)
+			how = "write";
+		else if (ftruncate(fd, st.st_size) == 0)
+			how = "ftruncate";
+	}
+	close(reader);
+	if (fd >= 0)
+		close(fd);
 	return how;
 }
 
@@ -204,7 +213,7 @@ int verb_exe_attack(int argc, char **argv)
 		ino_t ino;
 		int fd;
 	} seen[512];
-	int count = 0, mine = getpid(), hit = 0;
+	int count = 0, mine = getpid();
 	long long until = now_ms() + (argc > 1 ? atol(argv[1]) : 1000);
 	struct stat self = {0};
 
@@ -252,12 +261,12 @@ int verb_exe_attack(int argc, char **argv)
 
 			if (!how)
 				continue;
-			hit = 1;
 			snprintf(path, sizeof(path), "/proc/self/fd/%d", seen[i].fd);
 			if (readlink(path, target, sizeof(target) - 1) < 0)
 				target[0] = 0;
 			j_open('{');
 			j_kstr("file", target);
+			j_kuint("ino", seen[i].ino);
 			j_kstr("how", how);
 			j_close('}');
 			close(seen[i].fd);
@@ -268,5 +277,5 @@ int verb_exe_attack(int argc, char **argv)
 	j_kint("seen", count);
 	j_close('}');
 	j_line_end();
-	return hit ? 1 : 0;
+	return 0;
 }

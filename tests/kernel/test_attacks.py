@@ -1,0 +1,402 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attacks on the runtime itself: its executable, its modules, its look-ups, and names swapped under it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.bundle import Bundle
+from support.canary import Canary
+from support.command import RuntimeCommand
+from support.native import compat
+from support.report import mounts
+
+pytestmark = pytest.mark.root
+MkBundle = Callable[..., Bundle]
+
+
+def installation(runtime: RuntimeCommand) -> dict[str, str]:
+    """Return the hashes of the files that the runtime consists of."""
+    program = Path(shutil.which(runtime.argv[0]) or runtime.argv[0]).resolve()
+    files = [program]
+    if runtime.name == "ocirun":
+        import sys
+
+        import ocirun
+
+        files += [p for p in Path(ocirun.__file__).parent.rglob("*") if p.is_file()]
+        files.append(Path(sys.executable).resolve())
+    return {
+        str(path): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+        if "__pycache__" not in path.parts
+    }
+
+
+@pytest.mark.parametrize("userns", [False, True])
+def test_executable_cannot_be_overwritten(
+    runtime: RuntimeCommand, mkbundle: MkBundle, userns: bool
+) -> None:
+    """S-01, CVE-2019-5736: a container that sees the runtime's processes cannot change their program."""
+    caps = ["CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH"]
+    attacker = mkbundle().capabilities(*caps).seq(["exe-attack", "2500"], "sleep")
+    if userns:
+        attacker.userns()
+    before = installation(runtime)
+    container = runtime.create(attacker).start()
+    assert container.line()["ready"]
+    payloads = set()
+    for _ in range(12):
+        joining = mkbundle().args("exit", "0")
+        joining.namespaces({"type": "pid", "path": f"/proc/{container.pid}/ns/pid"})
+        if userns:
+            joining.namespaces({"type": "user", "path": f"/proc/{container.pid}/ns/user"})
+            if runtime.name != "ocirun":
+                joining.linux(
+                    **{k: attacker.spec["linux"][k] for k in ("uidMappings", "gidMappings")}
+                )
+        payloads.add(joining.inside("/probe").stat().st_ino)
+        runtime.run(joining).ok()
+    outcome = container.line(timeout=15)
+    won = [entry for entry in outcome["won"] if entry["ino"] not in payloads]
+    assert won == []
+    assert outcome["seen"] > 0, "the attacker never saw a process: the test shows nothing"
+    assert installation(runtime) == before
+
+
+@pytest.mark.ocirun_only("S-03 is about our own init")
+def test_waiting_init_is_sealed(runtime: RuntimeCommand, bundle: Bundle) -> None:
+    """S-03: init runs from a sealed memfd and maps nothing else from a file."""
+    import fcntl
+
+    container = runtime.create(bundle)
+    exe = f"/proc/{container.pid}/exe"
+    assert os.readlink(exe).startswith("/memfd:")
+    fd = os.open(exe, os.O_RDONLY)
+    try:
+        seals = fcntl.fcntl(fd, 1034)  # F_GET_SEALS
+        assert seals & 0xF == 0xF
+    finally:
+        os.close(fd)
+    maps = Path(f"/proc/{container.pid}/maps").read_text()
+    files = {line.split(None, 5)[5] for line in maps.splitlines() if len(line.split(None, 5)) == 6}
+    assert {f for f in files if not f.startswith(("[", "/memfd:"))} == set()
+    status = Path(f"/proc/{container.pid}/status").read_text()
+    assert re.search(r"NoNewPrivs:\t\d", status)
+    assert os.stat(f"/proc/{container.pid}/fd").st_uid == 0
+
+
+@pytest.mark.ocirun_only("S-03 is about our own init")
+@pytest.mark.parametrize("error", ["ENOSYS", "EPERM"])
+def test_init_without_memfd(runtime: RuntimeCommand, bundle: Bundle, error: str) -> None:
+    """S-03: without memfd_create init's file is read-only or has no name, or create is refused."""
+    result = runtime.under(*compat("memfd_create", error)).try_create(bundle)
+    if result.rc != 0:
+        result.refused("memfd")
+        return
+    pid = runtime.state(bundle.id)["pid"]
+    st = os.stat(f"/proc/{pid}/exe")
+    vfs = os.statvfs(f"/proc/{pid}/exe")
+    assert st.st_nlink == 0 or vfs.f_flag & os.ST_RDONLY
+    assert st.st_mode & 0o222 == 0 or vfs.f_flag & os.ST_RDONLY
+
+
+SHADOWED = [
+    "abc",
+    "argparse",
+    "array",
+    "ast",
+    "base64",
+    "bisect",
+    "builtins",
+    "cffi",
+    "codecs",
+    "collections",
+    "contextlib",
+    "copy",
+    "ctypes",
+    "dataclasses",
+    "datetime",
+    "encodings",
+    "enum",
+    "errno",
+    "fcntl",
+    "functools",
+    "genericpath",
+    "glob",
+    "grp",
+    "hashlib",
+    "heapq",
+    "importlib",
+    "inspect",
+    "io",
+    "itertools",
+    "json",
+    "jsonschema",
+    "keyword",
+    "linecache",
+    "locale",
+    "logging",
+    "math",
+    "ocirun",
+    "operator",
+    "os",
+    "pathlib",
+    "platform",
+    "posixpath",
+    "pwd",
+    "pyroute2",
+    "queue",
+    "random",
+    "re",
+    "reprlib",
+    "resource",
+    "secrets",
+    "select",
+    "selectors",
+    "shlex",
+    "shutil",
+    "signal",
+    "site",
+    "sitecustomize",
+    "socket",
+    "stat",
+    "string",
+    "struct",
+    "subprocess",
+    "sys",
+    "tempfile",
+    "termios",
+    "textwrap",
+    "threading",
+    "time",
+    "token",
+    "tokenize",
+    "traceback",
+    "tty",
+    "types",
+    "typing",
+    "usercustomize",
+    "uuid",
+    "warnings",
+    "weakref",
+    "zipimport",
+    "zipfile",
+    "_json",
+]
+
+
+@pytest.mark.ocirun_only("Python only")
+def test_no_code_from_the_working_directory(
+    runtime: RuntimeCommand, bundle: Bundle, workdir: Path
+) -> None:
+    """S-67: modules of the bundle, PYTHONPATH and the user's site directory are never loaded."""
+    marker = workdir / "code-ran"
+    evil = f"open({str(marker)!r}, 'a').write(__name__ + chr(10))\n"
+    site = workdir / "home/.local/lib/python3.11/site-packages"
+    site.mkdir(parents=True)
+    for place in (bundle.path, site, bundle.rootfs):
+        for name in SHADOWED:
+            (place / f"{name}.py").write_text(evil)
+        (place / "evil.pth").write_text(f"import os; {evil}")
+    env = {
+        "PYTHONPATH": str(bundle.path),
+        "PYTHONSTARTUP": str(bundle.path / "json.py"),
+        "PYTHONUSERBASE": str(workdir / "home/.local"),
+        "HOME": str(workdir / "home"),
+        "PYTHONINSPECT": "1",
+        "PYTHONDONTWRITEBYTECODE": "",
+    }
+    bundle.seq("ready", "sleep").write()
+    runtime.remember(bundle.id)
+    for words in (
+        ["create", bundle.id],
+        ["state", bundle.id],
+        ["start", bundle.id],
+        ["list"],
+        ["kill", bundle.id, "KILL"],
+        ["delete", "--force", bundle.id],
+        ["--version"],
+        ["features"],
+        ["validate", str(bundle.path)],
+    ):
+        runtime.call(*words, env=env, cwd=bundle.path)
+        assert not marker.exists(), (words, marker.read_text())
+
+
+@pytest.mark.ocirun_only("Python only")
+@pytest.mark.parametrize("value", ["C", "POSIX", "tr_TR.UTF-8", "nonsense"])
+def test_locale_makes_no_difference(runtime: RuntimeCommand, bundle: Bundle, value: str) -> None:
+    """R-43: under any locale the container is the same, and names beyond ASCII arrive."""
+    bundle.process(args=["/probe", "report", "žluť"]).patch({"annotations": {"a.b": "ž"}})
+    env = {"LC_ALL": value, "LANG": value, "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+    report = runtime.report(bundle, env=env)
+    assert report["argv"][2] == "žluť"
+    assert report["environ"] == ["PATH=/bin:/", "TEST=1"] or report["environ"][2].startswith(
+        "HOME="
+    )
+
+
+@pytest.mark.parametrize("cwd", ["/", "deleted", "unreadable"])
+def test_working_directory_makes_no_difference(
+    runtime: RuntimeCommand, bundle: Bundle, workdir: Path, cwd: str
+) -> None:
+    """R-43: the caller's working directory may be gone or closed."""
+    place = workdir / "cwd"
+    place.mkdir()
+
+    def enter() -> None:
+        os.chdir("/" if cwd == "/" else place)
+        if cwd == "deleted":
+            place.rmdir()
+
+    if cwd == "unreadable":
+        place.chmod(0)
+    if cwd == "deleted" and runtime.name != "ocirun":
+        pytest.skip("peer: wants to know its working directory")
+    assert runtime.report(bundle, before_exec=enter)["raw_cwd"] == "/"
+
+
+@pytest.mark.ocirun_only("about our own init")
+def test_init_opens_nothing_of_the_host(
+    runtime: RuntimeCommand, bundle: Bundle, workdir: Path
+) -> None:
+    """S-68: from its start init opens nothing by a path of /etc, /lib, /usr or the rootfs."""
+    if not shutil.which("strace"):
+        pytest.skip("strace is not installed")
+    trace = workdir / "trace"
+    bundle.linux(maskedPaths=["/etc/passwd"], readonlyPaths=["/etc"]).mount("/m/x", "tmpfs")
+    strace = ("strace", "-f", "-qq", "-o", str(trace), "-s", "4096",
+              "-e", "trace=open,openat,openat2,creat,execve,execveat,mkdir,mknod,symlink,chown,chmod,mount")  # fmt: skip
+    runtime.under(*strace).run(bundle).ok()
+    inits: set[str] = set()
+    done: set[str] = set()
+    bad = []
+    for line in trace.read_text(errors="replace").splitlines():
+        pid, _, what = line.partition(" ")
+        what = what.strip()
+        if what.startswith("execveat("):
+            inits.add(pid)
+        elif what.startswith("execve(") and pid in inits:
+            done.add(pid)
+        elif pid in inits and pid not in done:
+            paths = re.findall(r'"([^"]*)"', what)
+            if any(path.startswith(("/etc", "/lib", "/usr", str(bundle.rootfs))) for path in paths):
+                bad.append(line)
+    assert inits, "no execveat seen: the trace shows nothing"
+    assert bad == []
+
+
+# ---- names swapped while the container is made -------------------------------------------------------
+
+
+class Swapper:
+    """A process that exchanges two names without pause."""
+
+    def __init__(self, probe: Path, first: Path, second: Path) -> None:
+        self._process = subprocess.Popen(
+            [str(probe), "spin-rename", str(first), str(second)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+        )
+        assert self._process.stdout is not None
+        assert b"ready" in self._process.stdout.readline()
+
+    def __enter__(self) -> Swapper:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+RUNS = 25
+
+
+@pytest.mark.ocirun_only("1.1.5 and 1.8.1 may lose the race")
+def test_mount_destination_is_swapped(
+    runtime: RuntimeCommand, mkbundle: MkBundle, canary: Canary, probe: Path, workdir: Path
+) -> None:
+    """S-20, CVE-2021-30465: while a directory and a link outwards change places no mount gets out."""
+    volume = workdir / "volume"
+    (volume / "a/b").mkdir(parents=True)
+    (volume / "x").symlink_to("../../../../../../../.." + str(canary.path))
+    before = Path("/proc/self/mountinfo").read_text()
+    succeeded = 0
+    with Swapper(probe, volume / "a", volume / "x"):
+        for _ in range(RUNS):
+            bundle = mkbundle().mount("/v", None, volume, "rbind").mount("/v/a/b", "tmpfs", "inner")
+            bundle.seq("report", ["ls", "/"])
+            result = runtime.run(bundle)
+            assert Path("/proc/self/mountinfo").read_text() == before
+            if result.rc == 0:
+                succeeded += 1
+                targets = {
+                    m.target for m in mounts(result.report["mountinfo"]) if m.source == "inner"
+                }
+                assert targets, result
+                assert not any(target.startswith("/proc") for target in targets)
+            else:
+                result.refused()
+    canary.assert_untouched()
+
+
+@pytest.mark.ocirun_only("1.1.5 and 1.8.1 may lose the race")
+def test_proc_is_swapped(
+    runtime: RuntimeCommand, mkbundle: MkBundle, canary: Canary, probe: Path, workdir: Path
+) -> None:
+    """S-14: with /proc and a link changing places the container has a real procfs or is refused."""
+    for _ in range(RUNS):
+        bundle = mkbundle().linux(maskedPaths=["/proc/keys"], readonlyPaths=["/proc/sys"])
+        bundle.symlink("/other", str(canary.path)).seq(
+            ["stat", "/proc", "/proc/keys"], ["write", "/proc/sys/kernel/hostname", "x"]
+        )
+        with Swapper(probe, bundle.inside("/proc"), bundle.inside("/other")):
+            result = runtime.run(bundle)
+        if result.rc == 0:
+            assert (result.files["/proc"]["fs"], result.files["/proc"]["ino"]) == (0x9FA0, 1)
+            assert result.files["/proc/keys"]["rdev"] == [1, 3]
+            assert result.outcomes("write")["/proc/sys/kernel/hostname"] == "EROFS"
+        else:
+            result.refused()
+        canary.assert_untouched()
+
+
+@pytest.mark.ocirun_only("1.1.5 and 1.8.1 may lose the race")
+def test_masked_path_is_swapped(
+    runtime: RuntimeCommand, mkbundle: MkBundle, canary: Canary, probe: Path
+) -> None:
+    """S-25, S-27: a masked file that is exchanged with a link never shows or changes what is outside."""
+    for _ in range(RUNS):
+        bundle = mkbundle().file("/secret", "hide me").symlink("/link", str(canary.file))
+        bundle.linux(maskedPaths=["/secret"], readonlyPaths=["/secret"])
+        bundle.seq(["read", "/secret"], ["write", "/secret", "x"])
+        with Swapper(probe, bundle.inside("/secret"), bundle.inside("/link")):
+            result = runtime.run(bundle)
+        canary.assert_untouched()
+        if result.rc != 0:
+            result.refused()
+
+
+@pytest.mark.ocirun_only("1.1.5 and 1.8.1 may lose the race")
+def test_made_directories_are_swapped(
+    runtime: RuntimeCommand, mkbundle: MkBundle, canary: Canary, probe: Path, workdir: Path
+) -> None:
+    """S-34, CVE-2024-45310: directories for a mount are never made outside the root."""
+    for _ in range(RUNS):
+        bundle = mkbundle().dir("/v/real").symlink("/v/link", str(canary.path / "empty"))
+        bundle.mount("/v/real/x1/x2/x3/x4/file", "tmpfs", "tmpfs")
+        with Swapper(probe, bundle.inside("/v/real"), bundle.inside("/v/link")):
+            result = runtime.run(bundle)
+        canary.assert_untouched()
+        if result.rc != 0:
+            result.refused()

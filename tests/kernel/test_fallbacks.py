@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same containers on kernels that lack system calls, or forbid them."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.bundle import Bundle
+from support.canary import SECRET, Canary
+from support.command import Result, RuntimeCommand
+from support.native import MASKS, compat
+from support.report import Json, mounts
+
+pytestmark = [pytest.mark.root, pytest.mark.ocirun_only("about our own fallbacks")]
+MkBundle = Callable[..., Bundle]
+MODES = [(mask, error) for mask in MASKS for error in ("ENOSYS", "EPERM")]
+# For these there is a safe way without; for the others a clean refusal is as good.
+MUST_WORK = {
+    "openat2",
+    "close_range",
+    "pidfd",
+    "clone3",
+    "memfd_create",
+    "execveat",
+    "statx",
+    "fchmodat2",
+}
+
+
+def everything(bundle: Bundle) -> Bundle:
+    """Ask for something of every kind."""
+    (bundle.path / "volume").mkdir()
+    (bundle.path / "volume/file").write_text("volume\n")
+    bundle.file("/secret", SECRET).file("/secretdir/file", SECRET).dir("/ro").dir("/real")
+    bundle.symlink("/link", "/real")
+    bundle.mount("/v", None, "volume", "bind", "ro", "nosuid", "nodev")
+    bundle.mount("/made/deep", "tmpfs", "tmpfs", "size=1m", "mode=0750", "noexec", "noatime")
+    bundle.mount("/link/inner", "tmpfs", "tmpfs", "private")
+    bundle.mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", "ro")
+    bundle.patch(
+        {
+            "root": {"readonly": True},
+            "hostname": "fallback",
+            "process": {
+                "cwd": "/tmp",
+                "noNewPrivileges": True,
+                "user": {"uid": 1000, "gid": 1001, "umask": 0o027, "additionalGids": [5, 6]},
+                "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200}],
+                "oomScoreAdj": 100,
+            },
+            "linux": {
+                "maskedPaths": ["/secret", "/secretdir", "/proc/keys", "/nosuch"],
+                "readonlyPaths": ["/ro", "/proc/sys"],
+                "sysctl": {"net.ipv4.ip_forward": "1", "kernel.msgmax": "16000"},
+                "devices": [
+                    {
+                        "path": "/dev/extra",
+                        "type": "c",
+                        "major": 1,
+                        "minor": 5,
+                        "fileMode": 0o640,
+                        "gid": 7,
+                    }
+                ],
+                "rootfsPropagation": "private",
+                "seccomp": {
+                    "defaultAction": "SCMP_ACT_ALLOW",
+                    "syscalls": [
+                        {"names": ["getsid"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.EXDEV}
+                    ],
+                },
+                "resources": {"pids": {"limit": 100}},
+            },
+        }
+    )
+    return bundle.seq(
+        "report",
+        ["read", "/secret"],
+        ["ls", "/secretdir"],
+        ["read", "/v/file"],
+        ["open", "/v/file", "wronly"],
+        ["create", "/ro/x", "x"],
+        ["write", "/proc/sys/kernel/hostname", "x"],
+        ["read", "/proc/sys/net/ipv4/ip_forward"],
+        ["lstat", "/dev/null", "/dev/extra", "/dev/ptmx", "/dev/fd", "/made/deep", "/proc/keys"],
+        ["syscall", "getsid", "0"],
+        ["open", "/dev/null", "rdwr"],
+    )
+
+
+CHANGING = {
+    "clocks", "keyring", "root", "fds", "mountinfo", "namespaces", "ino", "dev", "mnt_id", "atime_ns",
+    "mtime_ns", "cgroup", "seccomp",
+}  # fmt: skip
+
+
+def normalise(result: Result) -> Any:
+    """Return the output without what differs from run to run."""
+
+    def strip(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: strip(v) for k, v in value.items() if k not in CHANGING}
+        if isinstance(value, list):
+            return [strip(item) for item in value]
+        return value
+
+    report = result.report
+    table = [
+        (m.target, m.type, sorted(m.options), m.propagation, sorted(m.data - {"rw", "ro"}))
+        for m in mounts(report["mountinfo"])
+    ]
+    fds = [(entry["fd"], entry["type"]) for entry in report["fds"]]
+    return [strip(line) for line in result.lines], table, fds
+
+
+@pytest.fixture(scope="module")
+def baselines() -> dict[bool, Any]:
+    """What the container says when nothing is missing, by whether it has a user namespace."""
+    return {}
+
+
+def prepared(mkbundle: MkBundle, userns: bool) -> Bundle:
+    """Return the bundle that asks for everything."""
+    bundle = everything(mkbundle())
+    if userns:
+        # what the mapped root cannot make itself is there
+        for path in ("/v", "/made/deep", "/real/inner", "/sys"):
+            bundle.dir(path)
+        bundle.userns()
+    return bundle
+
+
+@pytest.mark.parametrize("userns", [False, True])
+@pytest.mark.parametrize(("mask", "error"), MODES)
+def test_same_container(
+    runtime: RuntimeCommand,
+    mkbundle: MkBundle,
+    baselines: dict[bool, Any],
+    mask: str,
+    error: str,
+    userns: bool,
+) -> None:
+    """With system calls missing or forbidden the container is the same in every respect, or refused."""
+    if userns not in baselines:
+        result = runtime.run(prepared(mkbundle, userns)).ok()
+        baselines[userns] = normalise(result)
+        assert result.reads["/secret"] == ""
+        assert result.report["seccomp"] == {"mode": 2, "filters": 1}
+    result = runtime.under(*compat(mask, error)).run(prepared(mkbundle, userns))
+    if result.rc != 0 and mask not in MUST_WORK:
+        result.refused()
+        return
+    result.ok()
+    assert normalise(result) == baselines[userns]
+    assert result.report["seccomp"] == {"mode": 2, "filters": 2}
+
+
+HARD = [
+    (mask, error)
+    for mask in ("openat2", "open_tree", "fsopen", "all")
+    for error in ("ENOSYS", "EPERM")
+]
+
+
+@pytest.mark.parametrize(("mask", "error"), HARD)
+def test_links_stay_inside(
+    runtime: RuntimeCommand, bundle: Bundle, canary: Canary, mask: str, error: str
+) -> None:
+    """S-21: without openat2 the component walk keeps destinations inside the root."""
+    bundle.dir("/real").symlink("/abs", "/real").symlink("/up", "../../../../real")
+    bundle.symlink("/out", str(canary.path)).symlink("/a", "abs").dir("/real/sub").symlink(
+        "/real/sub/b", "../../a"
+    )
+    wanted = {
+        "/abs/1": "/real/1",
+        "/up/2": "/real/2",
+        "/out/3": f"{canary.path}/3",
+        "/real/sub/b/4": "/real/4",
+        "/../..//real/./5/": "/real/5",
+    }
+    for destination in wanted:
+        bundle.mount(destination, "tmpfs", "tmpfs")
+    result = runtime.under(*compat(mask, error)).run(bundle)
+    canary.assert_untouched()
+    if result.rc == 0:
+        targets = {m.target for m in mounts(result.report["mountinfo"])}
+        assert set(wanted.values()) <= targets
+    else:
+        assert mask != "openat2", result
+        result.refused()
+
+
+@pytest.mark.parametrize(("mask", "error"), HARD)
+@pytest.mark.parametrize(
+    "kind", ["proc-link", "proc-file", "dev-link", "null-link", "loop", "destination-link-to-proc"]
+)
+def test_hostile_images_are_refused_or_harmless(
+    runtime: RuntimeCommand, bundle: Bundle, canary: Canary, mask: str, error: str, kind: str
+) -> None:
+    """S-13, S-25, S-29: what an image puts in the way is as harmless without the new system calls."""
+    bundle.file("/secret", SECRET).linux(maskedPaths=["/secret"])
+    bundle.seq(["read", "/secret"], ["stat", "/proc"])
+    if kind == "proc-link":
+        bundle.remove("/proc").symlink("/proc", str(canary.path))
+    elif kind == "proc-file":
+        bundle.remove("/proc").file("/proc")
+    elif kind == "dev-link":
+        bundle.remove("/dev").symlink("/dev", str(canary.path)).without_mount("/dev")
+    elif kind == "null-link":
+        bundle.without_mount("/dev").symlink("/dev/null", str(canary.file))
+    elif kind == "loop":
+        bundle.symlink("/x", "y").symlink("/y", "x").mount("/x/z", "tmpfs", "tmpfs")
+    else:
+        bundle.symlink("/p", "/proc/self").mount("/p/attr", "tmpfs", "tmpfs")
+    result = runtime.under(*compat(mask, error)).run(bundle)
+    canary.assert_untouched()
+    if result.rc == 0:
+        assert kind in ("null-link", "dev-link")
+        assert result.reads["/secret"] == ""
+        assert result.files["/proc"]["fs"] == 0x9FA0
+    else:
+        result.refused()
+
+
+@pytest.mark.parametrize(
+    ("mask", "error"), [(m, e) for m in ("pidfd", "all") for e in ("ENOSYS", "EPERM")]
+)
+def test_lifecycle(runtime: RuntimeCommand, bundle: Bundle, mask: str, error: str) -> None:
+    """Without pidfds the operations work on the right process."""
+    poor = runtime.under(*compat(mask, error))
+    container = poor.create(bundle.seq("ready", "sleep"))
+    container.start().line()
+    assert container.status() == "running"
+    poor.call("delete", bundle.id).refused()
+    container.kill(9).ok()
+    container.wait()
+    assert container.status() == "stopped"
+    container.delete().ok()
+
+
+def test_report_is_complete(runtime: RuntimeCommand, mkbundle: MkBundle) -> None:
+    """The comparison above would see a lost protection: masks, flags, ids, filter and limits differ."""
+    bundle = prepared(mkbundle, False)
+    first = normalise(runtime.run(bundle).ok())
+    bundle.again().linux(maskedPaths=[])
+    assert normalise(runtime.run(bundle).ok()) != first
+    report: Json = runtime.run(prepared(mkbundle, False)).ok().report
+    assert Path(report["raw_cwd"]) == Path("/tmp")
