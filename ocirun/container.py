@@ -115,7 +115,13 @@ class Container:
             entry.lock()
             record = entry.read_record()
             self._check_startable(*status.compute(entry, record))
-            self._release_init(entry, timeout)
+            try:
+                self._release_init(entry, timeout)
+            except HookError as error:
+                # runtime.md step 7: a failed startContainer hook continues at "the container is destroyed".
+                self._destroy(entry, record)
+                self._run_poststop(record, error)
+                raise
             entry.unlink(START_SOCKET)
         finally:
             entry.close()
@@ -271,14 +277,17 @@ class Container:
         if self._exit_code is None and code is not None:
             self._exit_code = exit_code(code)
 
-    def _run_poststop(self, record: Record) -> None:
+    def _run_poststop(self, record: Record, error: HookError | None = None) -> None:
         hooks = _hooks(record, "poststop")
         if not hooks:
             return
         state = hook_state(self.id, STOPPED, 0, record["bundle"], record["annotations"])
         runner = self._runtime.hook_runner(self.id, record["bundle"])
         for failure in runner.run_each(hooks, "poststop", state):
-            self._runtime.warn(failure)
+            if error is not None:
+                error.add_note(str(failure))
+            else:
+                self._runtime.warn(failure)
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the container's process to end; returns its exit code, or 128 + N where signal N ended it.

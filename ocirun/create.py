@@ -17,7 +17,7 @@ from ocirun.errors import BundleError, HookError, KernelError, OcirunError
 from ocirun.hooks import HookRunner
 from ocirun.idmap import write_maps
 from ocirun.init.process import InitProcess
-from ocirun.init.protocol import AT_BARRIER, INIT_PID, NEED_ID_MAPS
+from ocirun.init.protocol import AT_BARRIER, NEED_ID_MAPS
 from ocirun.plan import ops
 from ocirun.plan.build import Circumstances, build, join_bundle
 from ocirun.plan.mounts import CgroupMount
@@ -118,7 +118,11 @@ class Creation:
         self.linux = config.linux
         self.rootfs = os.path.abspath(join_bundle(bundle, config.root.path))
         self.cgroup = open_manager(
-            cgroup_manager, facts.cgroup_layout, entry.id, self.linux.cgroups_path
+            cgroup_manager,
+            facts.cgroup_layout,
+            entry.id,
+            self.linux.cgroups_path,
+            rootless=facts.euid != 0 or facts.in_user_namespace,
         )
         self.hooks = HookRunner(entry.id, bundle, executable, entry.path)
         self.hooks_ran = False
@@ -134,8 +138,11 @@ class Creation:
             self._save_intent()
             inputs = self._open_inputs()
             self._make_cgroup()
-            init = self._spawn(inputs)
-            self._apply_limits_unless_forking(init)
+            plan = self._build_plan(inputs)
+            self._limit_early()
+            init = self._spawn(plan, inputs)
+            if not self._two_steps:
+                self._limit_late()
             init.drive(self._handlers(init), self._deadline())
             self.pid, self.pidfd = init.pid, os.dup(init.pidfd)
         except BaseException as error:
@@ -225,10 +232,7 @@ class Creation:
         self._undo.append(lambda: self.cgroup.remove(keep_existing=True))
         self.cgroup.create()
 
-    def _spawn(self, inputs: dict[str, int]) -> InitProcess:
-        join_fds = [self._own(fd) for fd in self.cgroup.join_fds()]
-        inputs.update((f"cgroup{index}", fd) for index, fd in enumerate(join_fds))
-        plan = self._build_plan(len(join_fds))
+    def _spawn(self, plan: Plan, inputs: dict[str, int]) -> InitProcess:
         birthplace = self.cgroup.clone_into()
         if birthplace is not None:
             self._own(birthplace)
@@ -243,12 +247,16 @@ class Creation:
             cgroup=-1 if birthplace is None else birthplace,
         )
         self._undo.append(init.kill)
+        self._init = init
+        self._own(init.sync)
         return init
 
-    def _build_plan(self, join_count: int) -> Plan:
+    def _build_plan(self, inputs: dict[str, int]) -> Plan:
+        join_fds = [self._own(fd) for fd in self.cgroup.join_fds()]
+        inputs.update((f"cgroup{index}", fd) for index, fd in enumerate(join_fds))
         layout = self.facts.cgroup_layout
         notify = self.options.notify_socket is not None
-        return build(
+        plan = build(
             self.config,
             Circumstances(
                 self.bundle,
@@ -258,7 +266,7 @@ class Creation:
                 privileged=self.facts.euid == 0,
                 unified=layout == "unified",
                 cgroups=[] if layout == "unified" else cgroup_mounts(self.cgroup),
-                cgroup_fds=join_count,
+                cgroup_fds=len(join_fds),
                 seccomp=self.seccomp,
                 keep_count=len(self.options.pass_fds),
                 listen_fds=self.options.listen_fds,
@@ -267,30 +275,41 @@ class Creation:
                 notify_directory=f"{self.entry.path}/{NOTIFY_DIRECTORY}" if notify else None,
             ),
         )
+        self._is_legacy = bool(join_fds)
+        self._two_steps = plan.two_steps
+        return plan
 
-    def _apply_limits_unless_forking(self, init: InitProcess) -> None:
-        """Limits are set while init works; but pids.limit may be 0, so not before it has forked for the last time."""
-        self._init = init
-        self._own(init.sync)
-        if not init.two_steps:
-            self._place_and_limit()
+    def _limit_early(self) -> None:
+        """Set the limits of version 1 on the empty cgroup: its device list is written line by line, and init must not
+        run into half of it.  Not before a fork: pids.limit may be 0, which only a process that is born minds."""
+        if self._is_legacy and not self._two_steps:
+            self._limit()
 
-    def _place_and_limit(self) -> int:
+    def _limit_late(self) -> int:
+        """Place and limit init after its birth: it waits at a barrier, or has no fork before it."""
         init = self._init
         self.cgroup.place(init.pid, cloned=init.placed, joined=True)
-        in_user_namespace = self.facts.in_user_namespace or any(
-            each.type == "user" for each in self.linux.namespaces
-        )
-        self.cgroup.apply(self.linux.resources, in_user_namespace)
+        if not self._is_legacy or self._two_steps:
+            self._limit()
         return -1
+
+    def _limit(self) -> None:
+        self.cgroup.apply(
+            self.linux.resources,
+            self.facts.in_user_namespace or any(each.type == "user" for each in self.linux.namespaces),
+        )
 
     def _handlers(self, init: InitProcess) -> dict[tuple[int, int], Callable[[], int]]:
         return {
             (NEED_ID_MAPS, 0): self._write_maps,
-            (INIT_PID, 0): self._place_and_limit,
+            (AT_BARRIER, ops.BARRIER_NAMESPACES): self._at_namespaces,
             (AT_BARRIER, ops.BARRIER_CREATE_RUNTIME): self._run_hooks,
             (AT_BARRIER, ops.BARRIER_CREATED): self._save_created,
         }
+
+    def _at_namespaces(self) -> int:
+        # In one step this was done right after the spawn; the barrier only waits for it.
+        return self._limit_late() if self._two_steps else -1
 
     def _write_maps(self) -> int:
         write_maps(self._init.pid, self.linux.uid_mappings, self.linux.gid_mappings)

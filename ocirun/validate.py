@@ -16,7 +16,7 @@ import os
 from ocirun import strict_json
 from ocirun.errors import InternalError, InvalidConfig, Problem, errno_text
 from ocirun.host import HostFacts
-from ocirun.spec import _validator, host_rules, rules
+from ocirun.spec import _validator, host_rules, mount_rules, rules
 from ocirun.spec.linux_rules import check_resources
 from ocirun.spec.model import Config, Process
 from ocirun.spec.resources import Resources
@@ -33,7 +33,7 @@ def validate_document(data: bytes, facts: HostFacts) -> Config:
     Errors: InvalidConfig with all problems of the first gate that found any.
     """
     config = Config.decode(_load(data, "config.json"))
-    _refuse_any(rules.check(config))
+    _refuse_any([*rules.check(config), *mount_rules.check(config)])
     _refuse_any(host_rules.check(config, facts))
     return config
 

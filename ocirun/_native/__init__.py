@@ -10,6 +10,7 @@ import os
 from errno import EAGAIN, EINTR, ENOSYS, EPERM, ETIMEDOUT
 
 from ocirun.errors import InternalError, KernelError
+from ocirun._native._bpf_face import attach_device_program, load_device_program
 from ocirun._native._shim import ffi, lib  # type: ignore[import-untyped]  # cffi generates it
 
 

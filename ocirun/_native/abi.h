@@ -60,7 +60,8 @@ enum ocirun_opcode {
 	/* mounts */
 	OCIRUN_OP_PROPAGATION,		/* number0 = MS_* for "/" of the new mount namespace */
 	OCIRUN_OP_OPEN_TREE,		/* slot0 <- detached clone of text0; number0 = propagation or 0 */
-	OCIRUN_OP_ROOTFS,		/* attach slot0, a clone of text0, as the future root */
+	OCIRUN_OP_ROOTFS,		/* attach slot0, a clone of text0, as the future root; number0 = its propagation,
+					 * 1 = that of the "/" it goes on */
 	OCIRUN_OP_MOUNT,		/* text0 = type, text1 = source, text2 = options, text3 = destination;
 					 * number0 = attributes set, 1 = cleared, 2 = propagation, 3 = option count,
 					 * 4 = MS_* for superblock flags */
@@ -82,6 +83,10 @@ enum ocirun_opcode {
 	OCIRUN_OP_CHDIR,		/* text0 */
 	OCIRUN_OP_RLIMIT,		/* number0 = resource, 1 = soft, 2 = hard */
 	OCIRUN_OP_PERSONALITY,		/* number0 */
+	OCIRUN_OP_SCHEDULER,		/* number0 = policy, 1 = flags, 2 = nice, 3 = priority; text0 = runtime, deadline,
+					 * period in ns, three uint64_t */
+	OCIRUN_OP_IO_PRIORITY,		/* number0 = class and level as ioprio_set(2) has them */
+	OCIRUN_OP_MEMORY_POLICY,	/* number0 = mode and flags, 1 = bits in text0; text0 = node mask of uint64_t */
 	OCIRUN_OP_BOUNDING,		/* number0 = capabilities kept */
 	OCIRUN_OP_IDS,			/* number0 = uid, 1 = gid; text0 = additional gids, an array of uint32_t */
 	OCIRUN_OP_CAPABILITIES,		/* number0 = effective, 1 = permitted, 2 = inheritable, 3 = ambient */
@@ -108,6 +113,7 @@ enum ocirun_opcode {
 #define OCIRUN_FLAG_SETGROUPS 32	/* ID_MAPS: setgroups is allowed in the new namespace */
 #define OCIRUN_FLAG_REPLACE 64		/* SYMLINK: remove what is there first */
 #define OCIRUN_FLAG_NOTIFY 128		/* SECCOMP: hand the listener to the agent */
+#define OCIRUN_FLAG_PROC_ROOT 256	/* BIND: the source must be the root of a procfs */
 #define OCIRUN_FLAG_NO_PIVOT 256	/* PIVOT: chroot only */
 #define OCIRUN_FLAG_FINAL 512		/* CAPABILITIES: only lower the sets, under the filter: no prctl */
 #define OCIRUN_FLAG_BIND_CONSOLE 1024	/* CONSOLE: show the terminal at /dev/console */
@@ -208,6 +214,9 @@ enum ocirun_site {
 	OCIRUN_SITE_PRCTL,
 	OCIRUN_SITE_PRLIMIT64,
 	OCIRUN_SITE_PERSONALITY,
+	OCIRUN_SITE_SCHED_SETATTR,
+	OCIRUN_SITE_IOPRIO_SET,
+	OCIRUN_SITE_SET_MEMPOLICY,
 	OCIRUN_SITE_SECCOMP,
 	OCIRUN_SITE_KEYCTL,
 	OCIRUN_SITE_SIGNALFD4,

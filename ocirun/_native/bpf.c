@@ -18,20 +18,17 @@ static const char program_name[BPF_OBJ_NAME_LEN] = "ocirun_devices";
 /* Reaches no helper that asks for a GPL-compatible program. */
 static const char license[] = "Apache-2.0";
 
-static int bpf(enum bpf_cmd command, union bpf_attr *attr)
-{
+static int bpf(enum bpf_cmd command, union bpf_attr *attr) {
 	long result = syscall(SYS_bpf, command, attr, sizeof(*attr));
 
 	return result < 0 ? -errno : (int)result;
 }
 
-static uint64_t address(const void *pointer)
-{
+static uint64_t address(const void *pointer) {
 	return (uint64_t)(uintptr_t)pointer;
 }
 
-int ocirun_bpf_load_device(const char *program, unsigned int insn_count, char *log, unsigned int log_size)
-{
+int ocirun_bpf_load_device(const char *program, unsigned int insn_count, char *log, unsigned int log_size) {
 	union bpf_attr attr;
 	int fd;
 
@@ -57,8 +54,7 @@ int ocirun_bpf_load_device(const char *program, unsigned int insn_count, char *l
 	return fd;
 }
 
-int ocirun_bpf_attach_device(int cgroup_fd, int program_fd, int replace_fd)
-{
+int ocirun_bpf_attach_device(int cgroup_fd, int program_fd, int replace_fd) {
 	union bpf_attr attr;
 
 	memset(&attr, 0, sizeof(attr));
@@ -73,8 +69,7 @@ int ocirun_bpf_attach_device(int cgroup_fd, int program_fd, int replace_fd)
 	return bpf(BPF_PROG_ATTACH, &attr);
 }
 
-int ocirun_bpf_detach_device(int cgroup_fd, int program_fd)
-{
+int ocirun_bpf_detach_device(int cgroup_fd, int program_fd) {
 	union bpf_attr attr;
 
 	memset(&attr, 0, sizeof(attr));
@@ -84,8 +79,7 @@ int ocirun_bpf_detach_device(int cgroup_fd, int program_fd)
 	return bpf(BPF_PROG_DETACH, &attr);
 }
 
-int ocirun_bpf_query_device(int cgroup_fd, unsigned int *ids)
-{
+int ocirun_bpf_query_device(int cgroup_fd, unsigned int *ids) {
 	union bpf_attr attr;
 	int result;
 
@@ -98,8 +92,7 @@ int ocirun_bpf_query_device(int cgroup_fd, unsigned int *ids)
 	return result < 0 ? result : (int)attr.query.prog_cnt;
 }
 
-int ocirun_bpf_open_own(unsigned int id)
-{
+int ocirun_bpf_open_own(unsigned int id) {
 	struct bpf_prog_info info;
 	union bpf_attr attr;
 	int fd, result;

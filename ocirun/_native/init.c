@@ -74,6 +74,12 @@ static int dispatch(struct context *ctx) {
 		return op_rlimit(ctx);
 	case OCIRUN_OP_PERSONALITY:
 		return op_personality(ctx);
+	case OCIRUN_OP_SCHEDULER:
+		return op_scheduler(ctx);
+	case OCIRUN_OP_IO_PRIORITY:
+		return op_io_priority(ctx);
+	case OCIRUN_OP_MEMORY_POLICY:
+		return op_memory_policy(ctx);
 	case OCIRUN_OP_BOUNDING:
 		return op_bounding(ctx);
 	case OCIRUN_OP_IDS:

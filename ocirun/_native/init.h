@@ -22,7 +22,7 @@ struct context {
 	uint32_t op_index;
 	uint32_t site;	       /* enum ocirun_site of the last call tried */
 	const char *detail;    /* path or text that belongs to the failure, or NULL */
-	char detail_text[256]; /* room for a detail that was read from the kernel */
+	char detail_text[512]; /* room for a detail that is put together */
 	int *slots;
 	int first_slot;		/* number that slot 0 was passed in as */
 	int root;		/* O_PATH descriptor of the container's root mount */
@@ -91,6 +91,7 @@ int resolve_parent(struct context *ctx, const char *path, const char **name);
 int open_proc(struct context *ctx, int with_sys);
 int open_below_proc(struct context *ctx, int with_sys, const char *path, int flags);
 int reopen(struct context *ctx, int fd, int flags);
+int is_procfs_root(int fd);
 int is_character_device(int fd, uint32_t major, uint32_t minor);
 int open_host_null(struct context *ctx);
 
@@ -133,6 +134,9 @@ int op_setsid(struct context *ctx);
 int op_chdir(struct context *ctx);
 int op_rlimit(struct context *ctx);
 int op_personality(struct context *ctx);
+int op_scheduler(struct context *ctx);
+int op_io_priority(struct context *ctx);
+int op_memory_policy(struct context *ctx);
 int op_bounding(struct context *ctx);
 int op_ids(struct context *ctx);
 int op_capabilities(struct context *ctx);

@@ -94,10 +94,7 @@ static int set_attributes(struct context *ctx, int fd, uint64_t set, uint64_t cl
 
 int op_propagation(struct context *ctx) {
 	ctx->detail = "/";
-	/* Recursively first; then our root mount alone becomes private, whatever it was: the future root is attached
-	 * to it, and pivot_root(2) refuses shared parents.  Its peers on the host never see that attachment. */
 	TRY(ctx, MOUNT, sys_mount(NULL, "/", NULL, NUMBER(0), NULL));
-	TRY(ctx, MOUNT, sys_mount(NULL, "/", NULL, MS_PRIVATE, NULL));
 	return 0;
 }
 
@@ -164,6 +161,8 @@ int op_rootfs(struct context *ctx) {
 	TRY(ctx, FSTAT, sys_fstat(*slot, &st));
 	if ((st.mode & S_IFMT) != S_IFDIR)
 		return fail(ctx, OCIRUN_SITE_VERIFY_DESTINATION, ENOTDIR);
+	/* Where mounts are to travel to the host, this one must not, nor does pivot_root(2) want a shared parent. */
+	TRY(ctx, MOUNT, sys_mount(NULL, "/", NULL, NUMBER(1), NULL));
 	error = (int)AT(ctx, MOVE_MOUNT, sys_move_mount(*slot, top));
 	if (is_refused(error) || error == -EINVAL) {
 		/* No detached clone: mount(2) on itself; "." of the old descriptor is below that mount, so the mount
@@ -179,8 +178,9 @@ int op_rootfs(struct context *ctx) {
 	}
 	ctx->root = *slot;
 	*slot = FD_NONE;
-	/* A clone of a shared mount is a peer of it; mounts below must not travel back to the host. */
-	return set_attributes(ctx, ctx->root, 0, 0, MS_PRIVATE, 0, 1);
+	/* A clone of a shared mount is a peer of it: mounts below must not travel back to the host, and pivot_root(2)
+	 * refuses a shared root. */
+	return set_attributes(ctx, ctx->root, 0, 0, NUMBER(0), 0, 1);
 }
 
 /* Resolve the destination of a mount, making it with the source's type where it is missing. */
@@ -213,16 +213,21 @@ static int open_destination(struct context *ctx, int is_directory) {
 	return fail(ctx, OCIRUN_SITE_VERIFY_DESTINATION, error);
 }
 
-/* The kernel explains itself in the context's log: "e tmpfs: Bad value for 'size'". */
+/* The kernel explains itself in the context's log: "e tmpfs: Bad value for 'size'".  Joined to the destination. */
 static void read_log(struct context *ctx, int fs) {
-	long size = sys3(__NR_read, fs, ctx->detail_text, sizeof ctx->detail_text - 1);
+	char log[192];
+	long size = sys3(__NR_read, fs, log, sizeof log - 1);
 	if (size <= 2)
 		return;
-	ctx->detail_text[size] = 0;
+	log[size] = 0;
 	for (long i = 0; i < size; i++)
-		if (ctx->detail_text[i] == '\n')
-			ctx->detail_text[i] = 0;
-	ctx->detail = ctx->detail_text + 2;
+		if (log[i] == '\n')
+			log[i] = 0;
+	size_t length = text_copy(ctx->detail_text, 256, op_text(ctx, 3));
+	length = length < 256 ? length : 255;
+	length += text_copy(ctx->detail_text + length, 3, ": ");
+	text_copy(ctx->detail_text + length, sizeof ctx->detail_text - length, log + 2);
+	ctx->detail = ctx->detail_text;
 }
 
 static int configure(struct context *ctx, int fs, const char *option, uint64_t count) {
@@ -241,7 +246,6 @@ static int configure(struct context *ctx, int fs, const char *option, uint64_t c
 			result = sys_fsconfig(fs, FSCONFIG_SET_FLAG, option, NULL, 0);
 		}
 		if (AT(ctx, FSCONFIG, result) < 0) {
-			ctx->detail = option;
 			read_log(ctx, fs);
 			return (int)result;
 		}
@@ -360,6 +364,9 @@ int op_bind(struct context *ctx) {
 
 	ctx->detail = op_text(ctx, 3);
 	TRY(ctx, FSTAT, sys_fstat(*source, &st));
+	/* What stands at /proc must be one: labels and masks are written by its paths (V-04). */
+	if (has_flag(ctx, OCIRUN_FLAG_PROC_ROOT) && !is_procfs_root(*source))
+		return fail(ctx, OCIRUN_SITE_VERIFY_PROC, EINVAL);
 	cleanup_fd int destination = open_destination(ctx, (st.mode & S_IFMT) == S_IFDIR);
 	if (destination < 0)
 		return destination;

@@ -53,6 +53,39 @@ int op_personality(struct context *ctx) {
 	return 0;
 }
 
+int op_scheduler(struct context *ctx) {
+	const uint64_t *times = (const uint64_t *)(const void *)op_text(ctx, 0);
+	struct {
+		uint32_t size, policy;
+		uint64_t flags;
+		int32_t nice;
+		uint32_t priority;
+		uint64_t runtime, deadline, period;
+		uint32_t util_min, util_max;
+	} attr = { .size = sizeof attr,
+		   .policy = (uint32_t)NUMBER(0),
+		   .flags = NUMBER(1),
+		   .nice = (int32_t)NUMBER(2),
+		   .priority = (uint32_t)NUMBER(3) };
+	if (times)
+		attr.runtime = times[0], attr.deadline = times[1], attr.period = times[2];
+	TRY(ctx, SCHED_SETATTR, sys3(__NR_sched_setattr, 0, &attr, 0));
+	return 0;
+}
+
+int op_io_priority(struct context *ctx) {
+	/* The specification says the process group: IOPRIO_WHO_PGRP is 2 (1 would be the process alone). */
+	TRY(ctx, IOPRIO_SET, sys3(__NR_ioprio_set, 2, 0, NUMBER(0)));
+	return 0;
+}
+
+int op_memory_policy(struct context *ctx) {
+	/* The kernel takes one bit more than it reads: maxnode counts from 1. */
+	TRY(ctx, SET_MEMPOLICY,
+	    sys3(__NR_set_mempolicy, NUMBER(0), op_text(ctx, 0), op_text(ctx, 0) ? NUMBER(1) + 1 : 0));
+	return 0;
+}
+
 int op_bounding(struct context *ctx) {
 	/* EINVAL ends the list: this kernel knows no more capabilities. */
 	for (unsigned long bit = 0; bit < 64; bit++) {
@@ -291,17 +324,9 @@ int op_wait_start(struct context *ctx) {
 	return 0;
 }
 
-static void reset_signals(void) {
-	struct {
-		uintptr_t handler;
-		unsigned long flags;
-		uintptr_t restorer;
-		uint64_t mask;
-	} action = { 0, 0, 0, 0 };
+/* Handlers and ignored signals were reset by the spawn, and nothing here has set one since. */
+static void unblock_signals(void) {
 	uint64_t none = 0;
-	/* The spawn resets handlers; SIG_IGN would survive execve. */
-	for (int signal = 1; signal <= SYS_NSIG; signal++)
-		sys4(__NR_rt_sigaction, signal, &action, NULL, sizeof none);
 	sys4(__NR_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof none);
 }
 
@@ -350,7 +375,7 @@ static void run_hook(struct context *ctx, int input, int failure) {
 	if (args && env) {
 		sys2(__NR_setpgid, 0, 0);
 		sys_dup3(input, 0, 0);
-		reset_signals();
+		unblock_signals();
 		error = (int)sys3(__NR_execve, op_text(ctx, 0), args, env);
 	}
 	error = -error;
@@ -528,6 +553,6 @@ int op_exec(struct context *ctx) {
 		env[NUMBER(1)] = ctx->home;
 	ctx->detail = op_text(ctx, 2) ? op_text(ctx, 2) : ctx->executable ? ctx->executable : first;
 	sys1(__NR_umask, NUMBER(2));
-	reset_signals();
+	unblock_signals();
 	return (int)AT(ctx, EXECVE, sys3(__NR_execve, ctx->detail, args, env));
 }

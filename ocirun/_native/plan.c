@@ -53,6 +53,8 @@ static int shape_of(unsigned opcode, struct shape *out) {
 	case OCIRUN_OP_REMOUNT:
 		SHAPE('.', '.', '3', 's', '.', '.');
 	case OCIRUN_OP_IDS:
+	case OCIRUN_OP_SCHEDULER:
+	case OCIRUN_OP_MEMORY_POLICY:
 		SHAPE('b', '.', '.', '.', '.', '.');
 	case OCIRUN_OP_FIND_EXECUTABLE:
 		SHAPE('s', 'o', '.', '.', '.', '.');
@@ -73,6 +75,7 @@ static int shape_of(unsigned opcode, struct shape *out) {
 	case OCIRUN_OP_SETSID:
 	case OCIRUN_OP_RLIMIT:
 	case OCIRUN_OP_PERSONALITY:
+	case OCIRUN_OP_IO_PRIORITY:
 	case OCIRUN_OP_BOUNDING:
 	case OCIRUN_OP_CAPABILITIES:
 	case OCIRUN_OP_FIND_HOME:
@@ -132,6 +135,10 @@ static int check_op(const unsigned char *bytes, const struct ocirun_header *head
 		if (check_text(bytes + op->text[i] + 4, size, kind, count) < 0)
 			return -EINVAL;
 		if (op->opcode == OCIRUN_OP_IDS && size % 4 != 0)
+			return -EINVAL;
+		if (op->opcode == OCIRUN_OP_SCHEDULER && size != 24)
+			return -EINVAL;
+		if (op->opcode == OCIRUN_OP_MEMORY_POLICY && (size % 8 != 0 || op->number[1] > (uint64_t)size * 8))
 			return -EINVAL;
 		if (op->opcode == OCIRUN_OP_SECCOMP && (size == 0 || size % 8 != 0 || size / 8 > 65535))
 			return -EINVAL;

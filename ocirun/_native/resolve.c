@@ -177,7 +177,7 @@ int resolve_parent(struct context *ctx, const char *path, const char **name) {
 	return fd;
 }
 
-static int is_procfs(int fd) {
+int is_procfs_root(int fd) {
 	struct {
 		long type;
 		long rest[31];
@@ -215,7 +215,7 @@ int open_proc(struct context *ctx, int with_sys) {
 		fd = sys_openat(AT_FDCWD, "/proc", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
 	if (fd < 0)
 		return (int)AT(ctx, OPENAT, fd);
-	if (!is_procfs((int)fd)) {
+	if (!is_procfs_root((int)fd)) {
 		sys_close((int)fd);
 		return fail(ctx, OCIRUN_SITE_VERIFY_PROC, EXDEV);
 	}

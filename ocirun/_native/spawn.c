@@ -100,7 +100,7 @@ static void reset_handlers(void) {
 		uintptr_t restorer;
 		uint64_t mask;
 	} action = { 0, 0, 0, 0 };
-	/* An ignored signal would stay ignored across execveat, into the container. */
+	/* CLONE_CLEAR_SIGHAND would leave ignored signals ignored, across execveat and into the container. */
 	for (int signal = 1; signal <= SYS_NSIG; signal++)
 		sys4(__NR_rt_sigaction, signal, &action, NULL, sizeof action.mask);
 }

@@ -19,7 +19,7 @@ The order, and why:
                           after the hooks, which may add network devices and files; before pivot_root, so that the
                           host's /dev/null and our procfs need no lookup in the image
  7. pivot_root, then what concerns the root mount as a whole
- 8. stdio, personality, limits
+ 8. stdio, personality, scheduling, limits
                           limits late: init itself must not run into them
  9. identity              bounding set, groups, gid, uid, directory, capability sets
 10. args[0] is looked up as that user, so that `create` can say what is wrong with it
@@ -32,7 +32,15 @@ from __future__ import annotations
 
 from ocirun.plan import ops
 from ocirun.plan.devices import build_bound_nodes, build_links, build_nodes
-from ocirun.plan.mount_options import MS_REC, MS_SLAVE, PROPAGATION, RDONLY, parse_options
+from ocirun.spec.mount_options import (
+    MS_PRIVATE,
+    MS_REC,
+    MS_SHARED,
+    MS_SLAVE,
+    PROPAGATION,
+    RDONLY,
+    parse_options,
+)
 from ocirun.plan.mounts import MountBuilder, normalize
 from ocirun.plan.namespaces import CLONE_FLAGS, Namespaces
 from ocirun.plan.process import (
@@ -42,6 +50,7 @@ from ocirun.plan.process import (
     build_identity,
     build_last_steps,
     build_limits,
+    build_scheduling,
 )
 from ocirun.plan.slots import Slots
 from ocirun.spec.state import state_around_pid
@@ -197,12 +206,15 @@ class _Builder:
         sets = config.process.capabilities if config.process is not None else None
         self.capabilities = CapabilitySets(sets, circumstances.available_capabilities)
         self.env = self._environment()
-        #: A user namespace hides the way to host paths from the container's root.
         self.user_namespace = self.namespaces.has("user")
+        #: Open the root and bind sources before anything else: a user namespace hides the way to host paths, and
+        #: where mounts are to be shared with the host, the sources must be cloned before "/" stops being shared.
+        shared = PROPAGATION.get(config.linux.rootfs_propagation or "", 0) & MS_SHARED
+        self.early = self.user_namespace or bool(shared)
         self.mounts = MountBuilder(
             circumstances.bundle,
             self.slots,
-            early=self.user_namespace,
+            early=self.early,
             cgroups=circumstances.cgroups,
             unified=circumstances.unified,
             own_cgroup_namespace=self.namespaces.has("cgroup"),
@@ -250,12 +262,12 @@ class _Builder:
                     "self/oom_score_adj", str(process.oom_score_adj), "/process/oomScoreAdj"
                 )
             )
-        if self.user_namespace:
+        if self.early:
             result.append(ops.open_tree(self.root_slot, self.root_path, True, "/root/path"))
             result.extend(self.mounts.before_user)
             result.extend(self.devices_before)
-            if process is not None:
-                result.extend(build_limits(process, raise_only=True))
+        if self.user_namespace and process is not None:
+            result.extend(build_limits(process, raise_only=True))
         return result
 
     def _names(self) -> list[Op]:
@@ -274,12 +286,16 @@ class _Builder:
     def _below_root(self) -> list[Op]:
         """The root, the mounts in their order, and what goes into /dev."""
         propagation = self.linux.rootfs_propagation
-        first = PROPAGATION.get(propagation or "", MS_SLAVE) | MS_REC
+        wanted = PROPAGATION.get(propagation or "", 0) & ~MS_REC
+        # An unbindable tree could not even be cloned.
+        first = (wanted if wanted in (MS_SHARED, MS_PRIVATE) else MS_SLAVE) | MS_REC
         result = [ops.propagation(first, "/linux/rootfsPropagation" if propagation else "")]
         self.root_slot = self.slots.new()
-        if not self.user_namespace:
+        if not self.early:
             result.append(ops.open_tree(self.root_slot, self.root_path, True, "/root/path"))
-        result.append(ops.rootfs(self.root_slot, self.root_path))
+        own = MS_SLAVE if wanted in (MS_SLAVE, MS_SHARED) else MS_PRIVATE
+        top = MS_PRIVATE if wanted == MS_SHARED else MS_SLAVE
+        result.append(ops.rootfs(self.root_slot, self.root_path, own, top))
         own_view = self._own_cgroup_view()
         for index, mount in enumerate(self.config.mounts):
             if mount.type == "cgroup" and own_view:
@@ -299,10 +315,10 @@ class _Builder:
         if "cgroup" not in self.namespaces.created:
             return []
         index = self.namespaces.created["cgroup"]
-        return [
-            ops.barrier(ops.BARRIER_NAMESPACES),
-            ops.unshare(CLONE_FLAGS["cgroup"], f"/linux/namespaces/{index}"),
-        ]
+        unshared = ops.unshare(CLONE_FLAGS["cgroup"], f"/linux/namespaces/{index}")
+        if self.namespaces.in_two_steps:
+            return [unshared]
+        return [ops.barrier(ops.BARRIER_NAMESPACES), unshared]
 
     def _notify_socket(self) -> list[Op]:
         """sd_notify: the directory with our socket appears at /run/notify, as with runc and crun."""
@@ -312,7 +328,7 @@ class _Builder:
         slot = self.slots.new()
         opened = ops.open_tree(slot, directory, False, "")
         bound = ops.bind(slot, "/run/notify", "")
-        if self.user_namespace:
+        if self.early:
             self.mounts.before_user.append(opened)
             return [bound]
         return [opened, bound]
@@ -421,6 +437,7 @@ class _Builder:
         result = [ops.stdio(process.user.uid)]
         if self.linux.personality is not None:
             result.append(ops.personality(PERSONALITIES[self.linux.personality.domain]))
+        result.extend(build_scheduling(process, self.linux))
         result.extend(build_limits(process))
         result.extend(
             build_identity(

@@ -92,7 +92,7 @@ def build_bound_nodes(linux: Linux, slots: Slots) -> tuple[list[Op], list[Op]]:
     for node in _nodes(linux):
         slot = slots.new()
         before.append(ops.open_tree(slot, node.path, False, node.origin))
-        below.append(ops.bind(slot, node.path, node.origin))
+        below.append(ops.bind(slot, node.path, node.origin, flags=ops.NO_SYMLINKS))
     return before, below
 
 

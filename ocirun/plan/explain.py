@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from ocirun.plan import ops
-from ocirun.plan.mount_options import ATIME_MASK, ATTRIBUTES, PROPAGATION, SUPERBLOCK
+from ocirun.spec.mount_options import ATIME_MASK, ATTRIBUTES, PROPAGATION, SUPERBLOCK
 from ocirun.plan.namespaces import CLONE_FLAGS
 from ocirun.plan.process import CAPABILITY_BITS, RLIMITS
 
@@ -207,6 +207,9 @@ _DESCRIPTIONS: dict[str, Callable[[Op], str]] = {
     ),
     "RLIMIT": _rlimit,
     "PERSONALITY": lambda op: f"personality {op.numbers[0]:#x}",
+    "SCHEDULER": lambda op: f"scheduler policy {op.numbers[0]} nice {op.numbers[2]} priority {op.numbers[3]}",
+    "IO_PRIORITY": lambda op: f"io priority class {op.numbers[0] >> 13} level {op.numbers[0] & 0x1FFF}",
+    "MEMORY_POLICY": lambda op: f"memory policy {op.numbers[0]:#x}",
     "BOUNDING": lambda op: f"bounding set {_capability_names(op.numbers[0])}",
     "IDS": _ids,
     "CAPABILITIES": _capabilities,

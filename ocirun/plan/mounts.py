@@ -7,7 +7,7 @@ Spec: config.md#mounts, config-linux.md; Kernel: open_tree(2), move_mount(2), mo
 from __future__ import annotations
 
 from ocirun.plan import ops
-from ocirun.plan.mount_options import MountOptions, parse_options
+from ocirun.spec.mount_options import MountOptions, parse_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,6 +93,8 @@ class MountBuilder:
         flags = ops.ON_PROC if destination in PROC_FILES else 0
         if kind in NEVER_THROUGH_LINKS:
             flags |= ops.NO_SYMLINKS
+        if kind == "bind" and destination == "/proc":
+            flags |= ops.NO_SYMLINKS | ops.PROC_ROOT
         if options.copy_up:
             flags |= ops.COPY_UP
         return flags

@@ -25,6 +25,7 @@ DUMPABLE = 16
 SETGROUPS = 32
 REPLACE = 64
 NOTIFY = 128
+PROC_ROOT = 256
 NO_PIVOT = 256
 FINAL = 512
 BIND_CONSOLE = 1024
@@ -138,8 +139,8 @@ def open_tree(slot: int, path: str, recursive: bool, origin: str) -> Op:
     return Op("OPEN_TREE", origin, (path,), (), (slot,), RECURSIVE if recursive else 0)
 
 
-def rootfs(slot: int, path: str) -> Op:
-    return Op("ROOTFS", "/root/path", (path,), (), (slot,))
+def rootfs(slot: int, path: str, own_propagation: int, top_propagation: int) -> Op:
+    return Op("ROOTFS", "/root/path", (path,), (own_propagation, top_propagation), (slot,))
 
 
 def mount(
@@ -259,6 +260,18 @@ def rlimit(resource: int, soft: int, hard: int, origin: str, flags: int = 0) -> 
 
 def personality(value: int) -> Op:
     return Op("PERSONALITY", "/linux/personality", (), (value,))
+
+
+def scheduler(policy: int, flags: int, nice: int, priority: int, times: bytes) -> Op:
+    return Op("SCHEDULER", "/process/scheduler", (times,), (policy, flags, nice, priority))
+
+
+def io_priority(value: int) -> Op:
+    return Op("IO_PRIORITY", "/process/ioPriority", (), (value,))
+
+
+def memory_policy(mode: int, mask: bytes | None, bits: int) -> Op:
+    return Op("MEMORY_POLICY", "/linux/memoryPolicy", (mask,), (mode, bits))
 
 
 def bounding(kept: int) -> Op:

@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.plan.ops import Op
     from ocirun.plan.seccomp import CompiledFilter
-    from ocirun.spec.model import Capabilities, Process
+    from ocirun.spec.model import Capabilities, Linux, Process
 
 #: In the kernel's order: the index is the number.  capabilities(7)
 CAPABILITY_NAMES = (
@@ -99,6 +99,89 @@ def build_limits(process: Process, *, raise_only: bool = False) -> list[Op]:
         )
         for index, limit in enumerate(process.rlimits)
     ]
+
+
+#: sched(7), sched_setattr(2)
+SCHEDULER_POLICIES = {
+    "SCHED_OTHER": 0,
+    "SCHED_FIFO": 1,
+    "SCHED_RR": 2,
+    "SCHED_BATCH": 3,
+    "SCHED_ISO": 4,
+    "SCHED_IDLE": 5,
+    "SCHED_DEADLINE": 6,
+}
+SCHEDULER_FLAGS = {
+    "SCHED_FLAG_RESET_ON_FORK": 0x01,
+    "SCHED_FLAG_RECLAIM": 0x02,
+    "SCHED_FLAG_DL_OVERRUN": 0x04,
+    "SCHED_FLAG_KEEP_POLICY": 0x08,
+    "SCHED_FLAG_KEEP_PARAMS": 0x10,
+    "SCHED_FLAG_UTIL_CLAMP_MIN": 0x20,
+    "SCHED_FLAG_UTIL_CLAMP_MAX": 0x40,
+}
+#: ioprio_set(2): the class is above 13 bits of level.
+IO_PRIORITY_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
+#: set_mempolicy(2)
+MEMORY_POLICY_MODES = {
+    "MPOL_DEFAULT": 0,
+    "MPOL_PREFERRED": 1,
+    "MPOL_BIND": 2,
+    "MPOL_INTERLEAVE": 3,
+    "MPOL_LOCAL": 4,
+    "MPOL_PREFERRED_MANY": 5,
+    "MPOL_WEIGHTED_INTERLEAVE": 6,
+}
+MEMORY_POLICY_FLAGS = {
+    "MPOL_F_NUMA_BALANCING": 1 << 13,
+    "MPOL_F_RELATIVE_NODES": 1 << 14,
+    "MPOL_F_STATIC_NODES": 1 << 15,
+}
+
+
+def build_scheduling(process: Process, linux: Linux) -> list[Op]:
+    """Return the scheduler, the I/O priority and the NUMA policy of the process."""
+    result = []
+    scheduler = process.scheduler
+    if scheduler is not None:
+        times = (scheduler.runtime or 0, scheduler.deadline or 0, scheduler.period or 0)
+        result.append(
+            ops.scheduler(
+                SCHEDULER_POLICIES[scheduler.policy],
+                sum(SCHEDULER_FLAGS[flag] for flag in set(scheduler.flags)),
+                # A signed number in an unsigned field; the kernel reads 32 bits of it.
+                (scheduler.nice or 0) & 0xFFFFFFFF,
+                scheduler.priority or 0,
+                b"".join(each.to_bytes(8, byteorder) for each in times),
+            )
+        )
+    if process.io_priority is not None:
+        level = process.io_priority.priority or 0
+        result.append(ops.io_priority(IO_PRIORITY_CLASSES[process.io_priority.class_] << 13 | level))
+    policy = linux.memory_policy
+    if policy is not None:
+        mask = 0
+        for first, last in parse_ranges(policy.nodes or ""):
+            mask |= (1 << (last + 1)) - (1 << first)
+        words = -(-mask.bit_length() // 64)
+        mode = MEMORY_POLICY_MODES[policy.mode] | sum(
+            MEMORY_POLICY_FLAGS[flag] for flag in set(policy.flags)
+        )
+        encoded = mask.to_bytes(8 * words, byteorder) if words else None
+        if encoded is not None and byteorder == "big":
+            encoded = b"".join(encoded[at : at + 8] for at in range(len(encoded) - 8, -1, -8))
+        result.append(ops.memory_policy(mode, encoded, 64 * words))
+    return result
+
+
+def parse_ranges(text: str) -> list[tuple[int, int]]:
+    """Parse a list such as "0-3,7" into (first, last) pairs.  cpuset(7), "List format" """
+    result = []
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        if first:
+            result.append((int(first), int(last or first)))
+    return result
 
 
 def build_identity(

@@ -194,7 +194,7 @@ def _too_long(pointer: str, size: str) -> Problem:
     return Problem(
         "host",
         pointer,
-        f"the profile comes to {size}; the kernel takes filters of {_MAX_INSTRUCTIONS} at most",
+        f"the profile comes to {size}; the kernel takes {_MAX_INSTRUCTIONS} at most",
     )
 
 

@@ -20,12 +20,8 @@ if TYPE_CHECKING:
 _LINUX_NOT_YET = (
     ("net_devices", "netDevices"),
     ("intel_rdt", "intelRdt"),
-    ("memory_policy", "memoryPolicy"),
 )
-_PROCESS_NOT_YET = (
-    ("scheduler", "scheduler"),
-    ("io_priority", "ioPriority"),
-)
+_PROCESS_NOT_YET: tuple[tuple[str, str], ...] = ()
 _IDMAP_OPTIONS = ("idmap", "ridmap")
 
 

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-# Actions that carry a number, and the largest that survives: the kernel lowers an errno to
-# MAX_ERRNO, and libseccomp cuts either number to 16 bits (65536 would become "success").
-_LARGEST_NUMBER = {"SCMP_ACT_ERRNO": 4095, "SCMP_ACT_TRACE": 0xFFFF}
+# Actions that carry a number, and the largest that arrives: libseccomp refuses an errno from the
+# kernel's MAX_ERRNO (4095) on, and cuts both numbers to 16 bits (65536 would become "success").
+_LARGEST_NUMBER = {"SCMP_ACT_ERRNO": 4094, "SCMP_ACT_TRACE": 0xFFFF}
 
 # Between loading the filter and the container's program, init reports the listener to the runtime
 # with write(2).  The agent cannot answer a notification about it before it has received that

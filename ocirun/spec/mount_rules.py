@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is wrong with a mount that the table of options can tell."""
+
+from __future__ import annotations
+
+from ocirun.errors import Problem
+from ocirun.spec.mount_options import parse_options
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ocirun.spec.model import Config, Mount
+
+
+def check(config: Config) -> list[Problem]:
+    """Return all problems of the gate "rule" in `mounts`."""
+    problems: list[Problem] = []
+    for index, mount in enumerate(config.mounts):
+        problems.extend(_check(mount, f"/mounts/{index}"))
+    return problems
+
+
+def _check(mount: Mount, pointer: str) -> Iterator[Problem]:
+    options = parse_options(mount.options)
+    is_bind = options.bind or mount.type == "bind"
+    if is_bind and options.data:
+        # The kernel would ignore it; the author must have meant something.
+        yield Problem(
+            "rule", f"{pointer}/options", f"a bind mount takes no data, found {options.data[0]!r}"
+        )
+    if is_bind and options.copy_up:
+        yield Problem("rule", f"{pointer}/options", "tmpcopyup is for a tmpfs, not for a bind mount")
+    if options.copy_up and not is_bind and mount.type != "tmpfs":
+        yield Problem("rule", f"{pointer}/options", f"tmpcopyup is for a tmpfs, not for {mount.type}")
+    place = [part for part in mount.destination.split("/") if part not in ("", ".")]
+    if place == ["proc"] and not is_bind and not options.remount and mount.type != "proc":
+        # Labels and masks are written by paths below it (CVE-2019-16884).
+        yield Problem(
+            "rule", f"{pointer}/type", f"only a proc file system may be at /proc, found {mount.type!r}"
+        )
