@@ -153,6 +153,8 @@ def _mutate(draw: st.DrawFn, holder: Json, last: Any) -> None:
         changes.append("nudge")
     if isinstance(value, str):
         changes.append("edit")
+    if isinstance(value, list | dict):
+        changes.append("empty")
     match draw(st.sampled_from(changes)):
         case "replace":
             holder[last] = draw(junk())
@@ -165,6 +167,8 @@ def _mutate(draw: st.DrawFn, holder: Json, last: Any) -> None:
             holder[last] = draw(
                 st.sampled_from([value + 1, value - 1, float(value), -value, bool(value)])
             )
+        case "empty":
+            value.clear()
         case "edit":
             holder[last] = draw(
                 st.sampled_from([value + "\n", value[1:], value.swapcase(), value + "A", ""])

@@ -122,6 +122,7 @@ def test_listed_differences_are_real(difference: Difference) -> None:
         assert all(is_explained(difference.schema, "theirs", p, "") for p in refused)
 
 
+NO_NAMES = {"names": [], "action": "SCMP_ACT_LOG"}
 MESSAGES = [
     ({"ociVersion": 1}, "/ociVersion: must be a string, not 1 (version of"),
     ({}, "/ociVersion: missing (version of"),
@@ -146,7 +147,7 @@ MESSAGES = [
         '/linux/resources/hugepageLimits/0/pageSize: "64kB" has the wrong form (page size',
     ),
     (
-        {"linux": {"seccomp": {"defaultAction": "SCMP_ACT_LOG", "syscalls": [{"names": []}]}}},
+        {"linux": {"seccomp": {"defaultAction": "SCMP_ACT_LOG", "syscalls": [NO_NAMES]}}},
         "/linux/seccomp/syscalls/0/names: must have at least 1 entry (names of",
     ),
     ({"root": {"path": "a", "ReadOnly": True}}, '/root/ReadOnly: must be spelt "readonly"'),
@@ -160,6 +161,7 @@ def test_messages(document: Any, message: str) -> None:
     if isinstance(document, dict) and message[:12] != "/ociVersion:":
         document = {"ociVersion": "1.0.0", **document}
     assert any(message in str(problem) for problem in explain(document))
+    assert not _validator.is_valid(document)
 
 
 def test_one_complaint_per_place() -> None:
