@@ -203,8 +203,9 @@ def compile_schema(schema: Schema, name: str) -> str:
     )
 
 
-def main(output: str) -> None:
-    """Write the validator of config.json to the file *output*."""
+def main(arguments: Sequence[str]) -> None:
+    """Write the validator of config.json to the one file that *arguments* names."""
+    [output] = arguments
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     folder = os.path.join(package, "schemas")
     if not os.path.isdir(folder):
@@ -224,4 +225,4 @@ def _refuse_if(condition: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1:])
