@@ -54,6 +54,7 @@ from ocirun.plan.process import (
 )
 from ocirun.plan.slots import Slots
 from ocirun.spec.state import state_around_pid
+from ocirun.spec.sysctl import sysctl_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -477,11 +478,6 @@ class _Builder:
 def join_bundle(bundle: str, path: str) -> str:
     """Return a host path of config.json: relative ones are below the bundle."""
     return path if path.startswith("/") else f"{bundle}/{path}"
-
-
-def sysctl_path(key: str) -> str:
-    """Return the path below /proc/sys: dots separate unless the key has slashes (then dots are part of names)."""
-    return key if "/" in key else key.replace(".", "/")
 
 
 def escape_pointer(key: str) -> str:
