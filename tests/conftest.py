@@ -53,6 +53,8 @@ MACHINE_CANNOT = (
     "machine: no AppArmor",
     "machine: no SELinux",
     "machine: has AppArmor",
+    "machine: the specification's schemas are not at hand",
+    "machine: the engines' config.json files are not at hand",
     "peer:",
 )
 CLONE_NEWNS = 0x20000

@@ -25,11 +25,14 @@ SCHEMAS = SHARED / "runtime-spec"
 SAMPLES = SHARED / "samples"
 
 needs_upstream = pytest.mark.skipif(
-    not SCHEMAS.is_dir(), reason="the specification's schemas are not at hand"
+    not SCHEMAS.is_dir(), reason="machine: the specification's schemas are not at hand"
 )
 needs_samples = pytest.mark.skipif(
-    not SAMPLES.is_dir(), reason="the engines' config.json files are not at hand"
+    not SAMPLES.is_dir(), reason="machine: the engines' config.json files are not at hand"
 )
+
+
+ENGINES_CONFIGS = sorted(SAMPLES.glob("*.json")) or [SAMPLES / "none.json"]
 
 
 class Difference(NamedTuple):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.upstream import REPOSITORY, SAMPLES, SCHEMAS, needs_samples, needs_upstream
+from support.upstream import ENGINES_CONFIGS, REPOSITORY, SCHEMAS, needs_samples, needs_upstream
 
 from ocirun.errors import InvalidConfig
 from ocirun.host import HostFacts
@@ -74,7 +74,7 @@ def test_every_rule_is_broken_by_a_file() -> None:
 
 
 @needs_samples
-@pytest.mark.parametrize("path", sorted(SAMPLES.glob("*.json")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", ENGINES_CONFIGS, ids=lambda path: path.stem)
 def test_configs_of_engines_are_accepted(path: Path) -> None:
     """What podman, docker, containerd and buildah write passes all gates."""
     validate_document(path.read_bytes(), HostFacts.of())
