@@ -21,7 +21,7 @@ INIT_SOURCES = (
     "init.c", "plan.c", "text.c", "sync.c", "resolve.c", "copy_up.c",
     "ops_ns.c", "ops_mount.c", "ops_files.c", "ops_process.c",
 )  # fmt: skip
-LAUNCH_SOURCES = ("launch.c",)
+LAUNCH_SOURCES = ("launch.c", "text.c")
 
 #: Warnings are errors in our C; the hardening that a program without libc can have (the guard is a global, because
 #: there is no thread area); -fPIE with -static-pie and not one relocation, so that no start-up code is needed.
@@ -70,13 +70,14 @@ class BuildPrograms(Command):
     user_options: list[tuple[str, str, str]] = []
 
     def initialize_options(self) -> None:
-        self.build_lib = ""
+        self.build_lib: str | None = None
         self.editable_mode = False
 
     def finalize_options(self) -> None:
         self.set_undefined_options("build_py", ("build_lib", "build_lib"))
 
     def run(self) -> None:
+        assert self.build_lib is not None
         base = HERE if self.editable_mode else os.path.join(HERE, self.build_lib)
         build_static("ocirun-init", INIT_SOURCES, os.path.join(base, NATIVE))
         build_static("ocirun-launch", LAUNCH_SOURCES, os.path.join(HERE, "build"))
@@ -117,12 +118,13 @@ class BuildScripts(Command):
     user_options: list[tuple[str, str, str]] = []
 
     def initialize_options(self) -> None:
-        self.build_dir = ""
+        self.build_dir: str | None = None
 
     def finalize_options(self) -> None:
         self.set_undefined_options("build", ("build_scripts", "build_dir"))
 
     def run(self) -> None:
+        assert self.build_dir is not None
         build_static("ocirun", LAUNCH_SOURCES, self.build_dir)
 
     def get_source_files(self) -> list[str]:

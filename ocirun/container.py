@@ -18,8 +18,9 @@ from ocirun.errors import (
     KernelError,
     OcirunError,
 )
+from ocirun.notify import NotifyProxy
 from ocirun.spec.state import CREATED, PAUSED, RUNNING, STOPPED, hook_state
-from ocirun.store import START_SOCKET
+from ocirun.store import NOTIFY_DIRECTORY, START_SOCKET
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,17 +105,24 @@ class Container:
         finally:
             entry.close()
 
-    def start(self, timeout: float | None = START_DEADLINE_S) -> None:
+    def start(
+        self, timeout: float | None = START_DEADLINE_S, *, notify_socket: str | None = None
+    ) -> None:
         """Execute the process.  Returns when execve(2) has happened and the poststart hooks have run.
+
+        With `notify_socket` (a container created with one) also when the process has said that it is ready.
 
         A failure of execve is this call's error.  A failed hook stops the container: runtime.md step 7 and 9.
         Errors: InvalidStatus unless the container is created, InitError, HookError, DeadlineExceeded.
         """
+        proxy: NotifyProxy | None = None
         entry = self._open()
         try:
             entry.lock()
             record = entry.read_record()
             self._check_startable(*status.compute(entry, record))
+            if notify_socket is not None and entry.has(NOTIFY_DIRECTORY):
+                proxy = NotifyProxy(entry.fd, notify_socket)
             try:
                 self._release_init(entry, timeout)
             except HookError as error:
@@ -123,9 +131,21 @@ class Container:
                 self._run_poststop(record, error)
                 raise
             entry.unlink(START_SOCKET)
+        except BaseException:
+            if proxy is not None:
+                proxy.close()
+            raise
         finally:
             entry.close()
         self._run_poststart(record)
+        if proxy is not None:
+            try:
+                init = record["init"]
+                proxy.wait_ready(
+                    init["pid"], lambda: procfs.is_alive(init["pid"], init["startTime"])
+                )
+            finally:
+                proxy.close()
 
     def _check_startable(self, now: str, _pid: int) -> None:
         if now == CREATED:

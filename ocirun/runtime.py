@@ -218,6 +218,16 @@ class Runtime:
         pid = record["init"]["pid"] if record["init"] else 0
         return Container(self, container_id, record["bundle"], pid, -1)
 
+    def state(self, container_id: str) -> State:
+        """Return the state of one container.  Errors: ContainerNotFound, CorruptState."""
+        entry = self.store.open(container_id)
+        try:
+            return status.state_of(entry, entry.read_record())
+        except FileNotFoundError:
+            raise ContainerNotFound("container does not exist", container_id=container_id) from None
+        finally:
+            entry.close()
+
     def list(self) -> list[State]:
         """Return the states of all containers; one whose record cannot be read has the status "unknown"."""
         states = []

@@ -191,6 +191,22 @@ def receive(fd: int, timeout_s: float | None) -> Message | None:
     return Message(bytes(ffi.buffer(buffer, size)), rights[0])
 
 
+def receive_fd(fd: int, timeout_s: float) -> int:
+    """Wait for a message that carries a descriptor, and return that, owned.  Raises TimeoutError at the deadline."""
+    buffer = ffi.new("char[]", MAX_MESSAGE)
+    rights = ffi.new("int *")
+    while True:
+        size = lib.ocirun_receive(fd, buffer, MAX_MESSAGE, rights, int(timeout_s * 1000))
+        if size not in (-EINTR, -EAGAIN):
+            break
+    if size == -ETIMEDOUT:
+        raise TimeoutError
+    _check(size, "recvmsg")
+    if rights[0] < 0:
+        raise InternalError("a message without the descriptor that it should carry")
+    return int(rights[0])
+
+
 def send(fd: int, kind: int, rights: int = -1) -> None:
     """Send one message without text; `rights` is borrowed."""
     message = ffi.new("struct ocirun_message *")

@@ -152,7 +152,7 @@ static long clone_new(struct child *child, char *stack, int cgroup) {
 	};
 	if (cgroup >= 0) {
 		args.flags |= CLONE_INTO_CGROUP;
-		args.cgroup = (uint64_t)cgroup;
+		args.cgroup = (unsigned)cgroup;
 	}
 	spawn->site = OCIRUN_SITE_CLONE3;
 	return clone_call(__NR_clone3, (long)&args, sizeof args, 0, child_main, child);

@@ -55,6 +55,7 @@ from ocirun.plan.process import (
 from ocirun.plan.slots import Slots
 from ocirun.spec.state import state_around_pid
 from ocirun.spec.sysctl import sysctl_path
+from ocirun.strict_json import pointer_token
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -402,7 +403,7 @@ class _Builder:
     def _restrictions(self) -> list[Op]:
         linux = self.linux
         result = [
-            ops.sysctl(sysctl_path(key), value, "/linux/sysctl/" + escape_pointer(key))
+            ops.sysctl(sysctl_path(key), value, "/linux/sysctl/" + pointer_token(key))
             for key, value in linux.sysctl.items()
         ]
         result.extend(
@@ -479,7 +480,3 @@ def join_bundle(bundle: str, path: str) -> str:
     """Return a host path of config.json: relative ones are below the bundle."""
     return path if path.startswith("/") else f"{bundle}/{path}"
 
-
-def escape_pointer(key: str) -> str:
-    """Escape a key for use in a JSON pointer.  RFC 6901 section 3"""
-    return key.replace("~", "~0").replace("/", "~1")

@@ -47,7 +47,7 @@ _MAX_INSTRUCTIONS = MAX_PROGRAM // 8
 _INSTALL_HINT = "install the package libseccomp2 (Debian, Ubuntu) or libseccomp (others)"
 
 # linux/seccomp.h: the values of the actions.  The two with a number have it in their low 16 bits.
-_ACTIONS = {
+ACTIONS = {
     "SCMP_ACT_KILL": 0x0000_0000,
     "SCMP_ACT_KILL_THREAD": 0x0000_0000,
     "SCMP_ACT_KILL_PROCESS": 0x8000_0000,
@@ -75,14 +75,14 @@ _PERMITTING = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG")
 
 # TSYNC is accepted and not passed on: it is about the other threads of the process, and init has
 # none.
-_FLAGS = {
+FLAGS = {
     "SECCOMP_FILTER_FLAG_TSYNC": 0,
     "SECCOMP_FILTER_FLAG_LOG": FLAG_LOG,
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": FLAG_SPEC_ALLOW,
     "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": FLAG_WAIT_KILLABLE_RECV,
 }
 
-_OPERATORS = {
+OPERATORS = {
     "SCMP_CMP_NE": 1,
     "SCMP_CMP_LT": 2,
     "SCMP_CMP_LE": 3,
@@ -94,7 +94,7 @@ _OPERATORS = {
 _NE, _LT, _LE, _EQ, _GE, _GT, _MASKED_EQ = 1, 2, 3, 4, 5, 6, 7
 
 # libseccomp's names of the architectures of the specification, likelier natives first.
-_ARCHITECTURES = (
+ARCHITECTURES = (
     *("x86_64", "aarch64", "riscv64", "ppc64le", "s390x", "loongarch64", "x86", "arm"),
     *("mips64", "mipsel64", "mips", "mipsel", "mips64n32", "mipsel64n32", "ppc64", "ppc"),
     *("s390", "parisc64", "parisc", "m68k", "sh", "sheb", "x32"),
@@ -205,8 +205,8 @@ def _rules_of(profile: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 def _action(name: str, number: int | None) -> int:
     """Return an action's value.  Spec: the number of ERRNO and TRACE is EPERM unless given."""
     if name not in _NUMBERED:
-        return _ACTIONS[name]
-    return _ACTIONS[name] | (errno.EPERM if number is None else int(number))
+        return ACTIONS[name]
+    return ACTIONS[name] | (errno.EPERM if number is None else int(number))
 
 
 def _default_action(profile: Mapping[str, Any]) -> int:
@@ -227,7 +227,7 @@ def _find_flags(library: Library, profile: Mapping[str, Any], pointer: str) -> i
             flags = FLAG_SPEC_ALLOW
         names = ()
     for index, name in enumerate(names):
-        flag = _FLAGS[name]
+        flag = FLAGS[name]
         # The kernel refuses this one without a listener, to which alone it applies.
         needs = FLAG_NEW_LISTENER if flag == FLAG_WAIT_KILLABLE_RECV else 0
         if flag and not library.kernel_has_flag(flag | needs):
@@ -250,7 +250,7 @@ def _check_actions(library: Library, profile: Mapping[str, Any], pointer: str) -
     for name, where in places:
         if name in _LATER_ACTIONS and name not in seen:
             seen.add(name)
-            if not library.kernel_has_action(_ACTIONS[name]):
+            if not library.kernel_has_action(ACTIONS[name]):
                 raise UnsupportedFeature(f"{where}: this kernel has no {name}", json_pointer=where)
 
 
@@ -294,7 +294,7 @@ def _find_architectures(
         for index, text in enumerate(profile.get("architectures") or ())
     ]
     found: dict[int, _Architecture] = {}
-    for name in _ARCHITECTURES:
+    for name in ARCHITECTURES:
         if library.architecture(name) == library.native:
             found[library.native] = _Architecture(name, library.native, pointer)
             break
@@ -372,7 +372,7 @@ def _alternatives(args: Sequence[Mapping[str, Any]]) -> list[Comparators]:
     comparators = [
         (
             int(arg["index"]),
-            _OPERATORS[arg["op"]],
+            OPERATORS[arg["op"]],
             int(arg["value"]),
             int(arg.get("valueTwo") or 0),
         )

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a seccomp profile says, read the slow and plain way: the reference for compiled filters.
+
+Only the names of system calls come from libseccomp.  Where several rules with arguments and with
+different actions match one call, the profile does not say which counts; `answers` then returns all
+of them.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+
+import bpf
+
+from ocirun._native.libseccomp import Library
+
+AUDIT = {
+    "x86_64": 0xC000003E,
+    "x32": 0xC000003E,
+    "x86": 0x40000003,
+    "aarch64": 0xC00000B7,
+    "arm": 0x40000028,
+    "riscv64": 0xC00000F3,
+    "mipsel": 0x40000008,
+    "mipsel64": 0xC0000008,
+    "ppc64le": 0xC0000015,
+}
+X32_BIT = 0x40000000
+NARROW = {"x86", "x32", "arm", "mipsel"}
+NATIVE = "x86_64"
+
+ACTIONS = {
+    "SCMP_ACT_KILL": bpf.KILL_THREAD,
+    "SCMP_ACT_KILL_THREAD": bpf.KILL_THREAD,
+    "SCMP_ACT_KILL_PROCESS": bpf.KILL_PROCESS,
+    "SCMP_ACT_TRAP": bpf.TRAP,
+    "SCMP_ACT_ERRNO": bpf.ERRNO,
+    "SCMP_ACT_NOTIFY": bpf.NOTIFY,
+    "SCMP_ACT_TRACE": bpf.TRACE,
+    "SCMP_ACT_LOG": bpf.LOG,
+    "SCMP_ACT_ALLOW": bpf.ALLOW,
+}
+DENYING = {bpf.KILL_THREAD, bpf.KILL_PROCESS, bpf.TRAP, bpf.ERRNO}
+
+# Sub-calls of socketcall(2) and ipc(2), linux/net.h and linux/ipc.h.
+SOCKETCALL = {"socket": 1, "bind": 2, "connect": 3, "sendmsg": 16, "accept4": 18}
+IPC = {"semop": 1, "semget": 2, "msgget": 13, "shmat": 21}
+
+_library = Library()
+
+
+def number(arch: str, name: str) -> int:
+    """Return a number by name; negative if the architecture does not have the call by itself."""
+    return _library.number(_library.architecture(arch), name)
+
+
+def table(arch: str) -> dict[int, str]:
+    """Return all calls that libseccomp knows of an architecture, by number."""
+    if arch not in _tables:
+        token = _library.architecture(arch)
+        starts = {"x32": [X32_BIT], "mipsel": [4000], "mipsel64": [5000], "arm": [0, 0xF0000]}
+        _tables[arch] = {
+            n: name
+            for start in starts.get(arch, [0])
+            for n in range(start, start + 600)
+            if (name := _library.name(token, n)) is not None
+        }
+    return _tables[arch]
+
+
+_tables: dict[str, dict[int, str]] = {}
+
+
+def action(name: str, data: int | None) -> int:
+    """Return the value that a filter returns for an action."""
+    value = ACTIONS[name]
+    return value | (1 if data is None else data) if value in {bpf.ERRNO, bpf.TRACE} else value
+
+
+def compare(op: str, argument: int, value: int, second: int) -> bool:
+    """Apply one comparator."""
+    return {
+        "SCMP_CMP_NE": argument != value,
+        "SCMP_CMP_LT": argument < value,
+        "SCMP_CMP_LE": argument <= value,
+        "SCMP_CMP_EQ": argument == value,
+        "SCMP_CMP_GE": argument >= value,
+        "SCMP_CMP_GT": argument > value,
+        "SCMP_CMP_MASKED_EQ": argument & value == second & value,
+    }[op]
+
+
+def answers(profile: dict, audit: int, nr: int, args: tuple[int, ...]) -> set[int]:
+    """Return what a filter for *profile* may answer to a call."""
+    listed = {NATIVE} | {
+        text.removeprefix("SCMP_ARCH_").lower() for text in profile.get("architectures") or ()
+    }
+    arch = next((name for name in AUDIT if AUDIT[name] == audit and name != "x32"), None)
+    if arch == "x86_64" and nr & X32_BIT and nr != 0xFFFFFFFF:
+        arch = "x32"
+    if arch not in listed:
+        return {bpf.KILL_THREAD}
+    default = action(profile["defaultAction"], profile.get("defaultErrnoRet"))
+    if is_newer(profile, default, arch, nr, listed):
+        return {bpf.ERRNO | errno.ENOSYS}
+    if arch in NARROW:
+        args = tuple(a & 0xFFFFFFFF for a in args)
+    plain: list[int] = []
+    conditional: set[int] = set()
+    for rule in profile.get("syscalls") or ():
+        value = action(rule["action"], rule.get("errnoRet"))
+        if value == default:
+            continue
+        for name in rule["names"]:
+            for alternative in conditions(arch, name, nr, rule.get("args") or []):
+                if always(alternative, arch):
+                    plain.append(value)
+                elif all(
+                    compare(a["op"], args[a["index"]], a["value"], a.get("valueTwo") or 0)
+                    for a in alternative
+                ):
+                    conditional.add(value)
+    if plain:
+        return {plain[0]}
+    return conditional or {default}
+
+
+def conditions(arch: str, name: str, nr: int, args: list[dict]) -> list[list[dict]]:
+    """Return the alternatives under which a rule of *name* applies to *nr*; none if it does not."""
+    by_number = table(arch).get(nr)
+    indexes = [arg["index"] for arg in args]
+    if len(set(indexes)) < len(indexes):
+        alternatives = [[arg] for arg in args]
+    else:
+        alternatives = [args]
+    if by_number == name:
+        return alternatives
+    for multiplexer, calls in (("socketcall", SOCKETCALL), ("ipc", IPC)):
+        if by_number == multiplexer and name in calls and number(arch, name) < 0:
+            first = {"index": 0, "op": "SCMP_CMP_EQ", "value": calls[name]}
+            # Argument 0 is the sub-call; the true ones are behind a pointer.
+            return [
+                [first, *(arg for arg in each if arg["index"] != 0)]
+                for each in alternatives
+                if all(not never(arg, arch) for arg in each)
+            ]
+    return []
+
+
+def always(alternative: list[dict], arch: str) -> bool:
+    """Say whether comparators match whatever the arguments are."""
+    largest = 0xFFFFFFFF if arch in NARROW else 0xFFFFFFFFFFFFFFFF
+    return all(
+        {
+            "SCMP_CMP_NE": arg["value"] > largest,
+            "SCMP_CMP_LT": arg["value"] > largest,
+            "SCMP_CMP_LE": arg["value"] >= largest,
+            "SCMP_CMP_EQ": False,
+            "SCMP_CMP_GE": arg["value"] == 0,
+            "SCMP_CMP_GT": False,
+            "SCMP_CMP_MASKED_EQ": arg["value"] & largest == 0
+            and arg["value"] & (arg.get("valueTwo") or 0) == 0,
+        }[arg["op"]]
+        for arg in alternative
+    )
+
+
+def never(arg: dict, arch: str) -> bool:
+    """Say whether a comparator cannot match."""
+    largest = 0xFFFFFFFF if arch in NARROW else 0xFFFFFFFFFFFFFFFF
+    return {
+        "SCMP_CMP_NE": False,
+        "SCMP_CMP_LT": arg["value"] == 0,
+        "SCMP_CMP_LE": False,
+        "SCMP_CMP_EQ": arg["value"] > largest,
+        "SCMP_CMP_GE": arg["value"] > largest,
+        "SCMP_CMP_GT": arg["value"] >= largest,
+        "SCMP_CMP_MASKED_EQ": arg["value"] & (arg.get("valueTwo") or 0) > largest,
+    }[arg["op"]]
+
+
+def is_newer(profile: dict, default: int, arch: str, nr: int, listed: set[str]) -> bool:
+    """Say whether the ENOSYS rule applies to a number."""
+    if (
+        default & 0xFFFF0000 not in DENYING
+        and default != bpf.KILL_THREAD
+        or default == bpf.ERRNO | errno.ENOSYS
+    ):
+        return False
+    names = {name for rule in profile.get("syscalls") or () for name in rule["names"]}
+    if nr == 0xFFFFFFFF and arch == "x86_64" and "x32" in listed:
+        arch = "x32" if named(arch="x32", names=names) else arch
+    numbers = named(arch, names)
+    if not numbers:
+        return False
+    same_series = [n for n in numbers if series(arch, n) == series(arch, nr)]
+    if same_series:
+        return nr > max(same_series)
+    return nr > min(numbers)
+
+
+def named(arch: str, names: set[str]) -> set[int]:
+    """Return all numbers that names have, the multiplexers among them."""
+    found = {n for n, name in table(arch).items() if name in names}
+    for multiplexer, calls in (("socketcall", SOCKETCALL), ("ipc", IPC)):
+        if any(name in names and number(arch, name) < 0 for name in calls):
+            found |= {n for n, name in table(arch).items() if name == multiplexer}
+    return found
+
+
+def series(arch: str, nr: int) -> int:
+    """Return which of an architecture's series of numbers a number belongs to."""
+    if arch == "x32":
+        return int(nr - X32_BIT >= 512)
+    if arch == "arm":
+        return int(nr >= 0xF0000)
+    if arch == "x86_64":
+        return int(nr >= X32_BIT)
+    return 0
+
+
+if sys.byteorder != "little" or _library.native != AUDIT[NATIVE]:
+    raise RuntimeError("the model is written for x86_64")
