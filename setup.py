@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+from runpy import run_path
 
 from setuptools import Command, setup
 from setuptools.command.build import build
@@ -85,9 +86,9 @@ class BuildPrograms(Command):
         from ocirun.spec.compile_schema import main as compile_schema
 
         compile_schema([os.path.join(base, "ocirun", "spec", "_validator.py")])
-        from ocirun._native.build_libseccomp import ffibuilder
-
-        ffibuilder.emit_python_code(os.path.join(base, NATIVE, "_libseccomp.py"))
+        # By path: the package `_native` cannot be imported before its extension is built.
+        builder = run_path(os.path.join(HERE, NATIVE, "build_libseccomp.py"))["ffibuilder"]
+        builder.emit_python_code(os.path.join(base, NATIVE, "_libseccomp.py"))
 
 
 class Build(build):
