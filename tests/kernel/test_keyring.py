@@ -76,4 +76,4 @@ def test_kernel_that_refuses_keyrings(runtime: RuntimeCommand, bundle: Bundle, e
     if error == "ENOSYS":
         result.ok()
     elif result.rc != 0:
-        result.refused("keyring")
+        result.refused("key")

@@ -175,31 +175,25 @@ static long long now_ms(void)
 }
 
 /*
- * Try to change the file behind an O_PATH descriptor; says through which call that worked, or NULL.
- * What is written is what was there: the attack may succeed on a machine that is still needed.
+ * Can the file behind an O_PATH descriptor be written to?  What is written is what was there: the attack may
+ * succeed on a machine that is still needed.
  */
-static const char *overwrite(int held)
+static int overwrite(int held)
 {
 	char path[64], start[2];
-	const char *how = NULL;
-	struct stat st;
-	int reader, fd;
+	int reader, fd, done = 0;
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", held);
 	reader = open(path, O_RDONLY | O_CLOEXEC);
 	if (reader < 0)
-		return NULL;
+		return 0;
 	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd >= 0 && fstat(fd, &st) == 0 && pread(reader, start, 2, 0) == 2) {
-		if (pwrite(fd, start, 2, 0) == 2)
-			how = "write";
-		else if (ftruncate(fd, st.st_size) == 0)
-			how = "ftruncate";
-	}
+	if (fd >= 0 && pread(reader, start, 2, 0) == 2)
+		done = pwrite(fd, start, 2, 0) == 2;
 	close(reader);
 	if (fd >= 0)
 		close(fd);
-	return how;
+	return done;
 }
 
 /*
@@ -256,10 +250,9 @@ int verb_exe_attack(int argc, char **argv)
 		if (proc)
 			closedir(proc);
 		for (int i = 0; i < count; i++) {
-			const char *how = seen[i].fd >= 0 ? overwrite(seen[i].fd) : NULL;
 			char path[64], target[512] = "";
 
-			if (!how)
+			if (seen[i].fd < 0 || !overwrite(seen[i].fd))
 				continue;
 			snprintf(path, sizeof(path), "/proc/self/fd/%d", seen[i].fd);
 			if (readlink(path, target, sizeof(target) - 1) < 0)
@@ -267,7 +260,6 @@ int verb_exe_attack(int argc, char **argv)
 			j_open('{');
 			j_kstr("file", target);
 			j_kuint("ino", seen[i].ino);
-			j_kstr("how", how);
 			j_close('}');
 			close(seen[i].fd);
 			seen[i].fd = -1;

@@ -19,7 +19,7 @@ from typing import Any
 from support.bundle import Bundle
 from support.report import Json, parse_lines
 
-TIMEOUT = 30.0
+TIMEOUT = 20.0
 # crun refuses a hybrid cgroup tree, so it sees the v1 hierarchies only.
 CRUN = (
     "unshare", "-m", "sh", "-c",
@@ -108,6 +108,14 @@ class Result:
         for word in words:
             assert word.lower() in self.stderr.lower(), f"{word!r} is not in {self.stderr!r}"
         return self
+
+
+class CreateFailed(AssertionError):
+    """`create` failed; `result` says how."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__(repr(result))
+        self.result = result
 
 
 class Container:
@@ -322,7 +330,10 @@ class RuntimeCommand:
             os.close(writer)
             writer = -1
             code = process.wait(TIMEOUT)
-            assert code == 0, f"create failed ({code}): {errors.read_text()}"
+            if code != 0:
+                raise CreateFailed(
+                    Result(argv, code, b"", errors.read_text(errors="surrogateescape"))
+                )
             container = Container(self, bundle, reader, errors)
         except BaseException:
             os.close(reader)
