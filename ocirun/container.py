@@ -7,6 +7,8 @@ Spec: runtime.md#operations
 from __future__ import annotations
 
 import os
+import time
+from errno import ENOSYS, EPERM, ESRCH
 
 from ocirun import _native, procfs, status
 from ocirun.cgroups import open_manager
@@ -219,19 +221,14 @@ class Container:
             entry.close()
 
     def _signal(self, record: Record, signal: int) -> None:
-        fd = open_pidfd(record)
-        if fd < 0:
-            raise ContainerNotRunning("container not running", status=STOPPED, container_id=self.id)
         try:
-            _native.pidfd_signal(fd, signal)
-        except KernelError as error:
-            if isinstance(error, OSError) and error.errno == 3:  # ESRCH: it ended meanwhile
-                raise ContainerNotRunning(
-                    "container not running", status=STOPPED, container_id=self.id
-                ) from error
-            raise
-        finally:
-            os.close(fd)
+            signal_process(record, signal)
+        except ProcessLookupError as error:
+            raise ContainerNotRunning(
+                "container not running", status=STOPPED, container_id=self.id
+            ) from error
+        except PermissionError as error:
+            raise KernelError(EPERM, "kill", f"pid {self.pid}", container_id=self.id) from error
 
     def delete(self, *, force: bool = False) -> None:
         """Remove what create made, and run the poststop hooks, whose failures are notes in `Runtime.warnings`.
@@ -268,8 +265,7 @@ class Container:
         fd = self._pidfd if self._pidfd >= 0 else open_pidfd(record, or_zombie=True)
         manager = open_manager("", "", self.id, None, record["cgroup"])
         try:
-            if fd >= 0:
-                self._end(fd, manager)
+            self._end(record, fd, manager)
             # With everything in it: whoever shares no pid namespace with init outlives it until here.
             manager.remove()
         finally:
@@ -278,16 +274,16 @@ class Container:
                 os.close(fd)
         entry.remove()
 
-    def _end(self, fd: int, manager: CgroupManager) -> None:
+    def _end(self, record: Record, fd: int, manager: CgroupManager) -> None:
         """Kill init if it lives, and reap it if it is our child."""
         try:
-            _native.pidfd_signal(fd, SIGKILL)
-        except KernelError:
-            pass  # ESRCH: reaped by whoever is its parent
+            signal_process(record, SIGKILL)
+        except ProcessLookupError:
+            pass
         if manager.is_frozen():
             manager.thaw()
         try:
-            code = _native.wait(fd, EXIT_DEADLINE_S)
+            code = _native.wait(fd, EXIT_DEADLINE_S) if fd >= 0 else _wait_gone(record)
         except TimeoutError:
             raise OcirunError(
                 f"init (pid {self.pid}) does not end after SIGKILL within {EXIT_DEADLINE_S:g} s",
@@ -355,11 +351,47 @@ def open_pidfd(record: Record, *, or_zombie: bool = False) -> int:
     return -1
 
 
+def signal_process(record: Record, signal: int) -> None:
+    """Send a signal to the container's process and nobody else.
+
+    Through a pidfd; where a filter refuses those calls, by pid, right after its start time was compared.
+    Errors: ProcessLookupError, PermissionError
+    """
+    init = record["init"]
+    fd = -1
+    try:
+        fd = open_pidfd(record)
+        if fd >= 0:
+            _native.pidfd_signal(fd, signal)
+            return
+    except KernelError as error:
+        if error.errno == ESRCH:
+            raise ProcessLookupError(ESRCH, "ended meanwhile") from error
+        if error.errno not in (ENOSYS, EPERM):
+            raise
+    finally:
+        if fd >= 0:
+            os.close(fd)
+    if init is None or not status.is_this_boot(record) or not procfs.is_alive(init["pid"], init["startTime"]):
+        raise ProcessLookupError(ESRCH, "ended meanwhile")
+    os.kill(init["pid"], signal)
+
+
 def exit_code(wait_status: int) -> int:
     """Return what a shell would call the exit status: 128 + N for signal N."""
     if os.WIFSIGNALED(wait_status):
         return 128 + os.WTERMSIG(wait_status)
     return os.WEXITSTATUS(wait_status)
+
+
+def _wait_gone(record: Record) -> None:
+    """Wait for the process to end where there are no pidfds.  Raises TimeoutError."""
+    init = record["init"]
+    deadline = time.monotonic() + EXIT_DEADLINE_S
+    while init is not None and procfs.is_alive(init["pid"], init["startTime"]):
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(0.005)
 
 
 def with_manager(record: Record, use: Callable[[CgroupManager], None]) -> None:

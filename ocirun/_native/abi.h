@@ -64,12 +64,12 @@ enum ocirun_opcode {
 					 * 1 = that of the "/" it goes on */
 	OCIRUN_OP_MOUNT,		/* text0 = type, text1 = source, text2 = options, text3 = destination;
 					 * number0 = attributes set, 1 = cleared, 2 = propagation, 3 = option count,
-					 * 4 = MS_* for superblock flags */
+					 * 4 = superblock flags; slot0 <- the mount, to resolve below */
 	OCIRUN_OP_BIND,			/* slot0 = detached source, text3 = destination; number0/1 = attributes set/cleared,
-					 * 2 = propagation, 4/5 = recursively set/cleared */
+					 * 2 = propagation, 4/5 = recursively set/cleared; slot1 <- the mount */
 	OCIRUN_OP_REMOUNT,		/* text3 = destination; number0/1/2 as MOUNT; text2/number3 = options */
-	OCIRUN_OP_MASK,			/* text0 */
-	OCIRUN_OP_READONLY,		/* text0 */
+	OCIRUN_OP_MASK,			/* text0, below the mount slot0 or the root */
+	OCIRUN_OP_READONLY,		/* the same */
 	OCIRUN_OP_PIVOT,
 	OCIRUN_OP_ROOT_ATTRIBUTES,	/* number0 = attributes set, number2 = propagation */
 	/* things below the root */

@@ -86,6 +86,7 @@ size_t text_number(char *to, uint64_t number);
 #define RESOLVE_CREATE_DIRECTORY 1u
 #define RESOLVE_CREATE_FILE 2u
 #define RESOLVE_NO_LINKS 4u
+int resolve_below(struct context *ctx, int base, const char *path, unsigned policy);
 int resolve_in_root(struct context *ctx, const char *path, unsigned policy);
 int resolve_parent(struct context *ctx, const char *path, const char **name);
 int open_proc(struct context *ctx, int with_sys);

@@ -202,12 +202,16 @@ class Filter:
         return bytes(self._ffi.buffer(buffer, length[0]))
 
     def _export_through_file(self) -> bytes:
-        fd = os.memfd_create("ocirun-seccomp", os.MFD_CLOEXEC)
+        # A pipe holds 64 KiB, a program has at most 32; memfd_create(2) may be filtered.
+        reader, writer = os.pipe2(os.O_CLOEXEC)
         try:
-            _check(self._lib.seccomp_export_bpf(self._ctx, fd))
-            return os.pread(fd, os.fstat(fd).st_size, 0)
+            try:
+                _check(self._lib.seccomp_export_bpf(self._ctx, writer))
+            finally:
+                os.close(writer)
+            return b"".join(iter(lambda: os.read(reader, 65536), b""))
         finally:
-            os.close(fd)
+            os.close(reader)
 
 
 def _check(result: int) -> None:

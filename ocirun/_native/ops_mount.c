@@ -125,7 +125,7 @@ static long bind_at(int source, int destination) {
 }
 
 /* Attach `*mount` on `destination`.  Afterwards *mount is a descriptor of the attached mount. */
-static int attach(struct context *ctx, int *mount, int destination, const char *path) {
+static int attach(struct context *ctx, int *mount, int destination, int base, const char *path) {
 	long result = AT(ctx, MOVE_MOUNT, sys_move_mount(*mount, destination));
 	if (!is_refused(result) && result != -EINVAL)
 		return (int)result;
@@ -134,8 +134,7 @@ static int attach(struct context *ctx, int *mount, int destination, const char *
 	long bound = bind_at(*mount, destination);
 	if (bound < 0)
 		return (int)(is_refused(result) ? AT(ctx, MOUNT, bound) : result);
-	cleanup_fd int again =
-		path ? resolve_in_root(ctx, path, 0) : (int)sys_openat(AT_FDCWD, "/proc/self/root", O_PATH, 0);
+	cleanup_fd int again = resolve_below(ctx, base, path, 0);
 	if (again < 0)
 		return again;
 	TRY(ctx, FSTAT, sys_fstat(*mount, &wanted));
@@ -327,6 +326,18 @@ static int old_mount(struct context *ctx, int destination, int *mount) {
 	return 0;
 }
 
+/* What MASK and READONLY resolve below: the mount itself where one was made there, so that a directory which changes
+ * places with a link meanwhile cannot lead elsewhere (CVE-2019-19921, S-14). */
+static int base_of(const struct context *ctx) {
+	return ctx->op->slot[0] >= 0 && op_slot(ctx, 0) >= 0 ? op_slot(ctx, 0) : ctx->root;
+}
+
+/* Keep the descriptor of a mount for those that resolve below it. */
+static void keep_mount(struct context *ctx, unsigned which, int *mount) {
+	if (ctx->op->slot[which] >= 0)
+		ctx->slots[ctx->op->slot[which]] = take_fd(mount);
+}
+
 int op_mount(struct context *ctx) {
 	cleanup_fd int mount = FD_NONE;
 	cleanup_fd int destination = FD_NONE;
@@ -347,14 +358,18 @@ int op_mount(struct context *ctx) {
 			return fail(ctx, OCIRUN_SITE_FSOPEN, ENOSYS);
 		if ((error = old_mount(ctx, destination, &mount)) < 0)
 			return error;
-		return set_attributes(ctx, mount, 0, 0, NUMBER(2), 0, 1);
+		error = set_attributes(ctx, mount, 0, 0, NUMBER(2), 0, 1);
+		keep_mount(ctx, 0, &mount);
+		return error;
 	}
 	if (has_flag(ctx, OCIRUN_FLAG_COPY_UP) &&
 	    ((error = copy_up(ctx, destination, mount)) < 0 ||
 	     (error = set_attributes(ctx, mount, NUMBER(0) & MOUNT_ATTR_RDONLY, 0, 0, 0, 0)) < 0))
 		return error;
 	TRY(ctx, MOVE_MOUNT, sys_move_mount(mount, destination));
-	return set_attributes(ctx, mount, 0, 0, NUMBER(2), 0, 1);
+	error = set_attributes(ctx, mount, 0, 0, NUMBER(2), 0, 1);
+	keep_mount(ctx, 0, &mount);
+	return error;
 }
 
 int op_bind(struct context *ctx) {
@@ -377,12 +392,13 @@ int op_bind(struct context *ctx) {
 	int late = is_refused(error) || error == -EINVAL;
 	if (error < 0 && !late)
 		return error;
-	if ((error = attach(ctx, source, destination, op_text(ctx, 3))) < 0)
+	if ((error = attach(ctx, source, destination, ctx->root, op_text(ctx, 3))) < 0)
 		return error;
 	if (late && ((error = set_attributes(ctx, *source, NUMBER(4), NUMBER(5), 0, 1, 1)) < 0 ||
 		     (error = set_attributes(ctx, *source, NUMBER(0), NUMBER(1), 0, 0, 1)) < 0))
 		return error;
 	error = set_attributes(ctx, *source, 0, 0, NUMBER(2) & ~(uint64_t)MS_REC, (NUMBER(2) & MS_REC) != 0, 1);
+	keep_mount(ctx, 1, source);
 	sys_close(*source);
 	*source = FD_NONE;
 	return error;
@@ -423,7 +439,7 @@ static int clone_of(struct context *ctx, int fd, unsigned flags) {
 static int mask_directory(struct context *ctx, int target) {
 	if (ctx->mask_tmpfs >= 0) {
 		cleanup_fd int clone = clone_of(ctx, ctx->mask_tmpfs, 0);
-		return clone < 0 ? clone : attach(ctx, &clone, target, op_text(ctx, 0));
+		return clone < 0 ? clone : attach(ctx, &clone, target, base_of(ctx), op_text(ctx, 0));
 	}
 	cleanup_fd int fs = (int)AT(ctx, FSOPEN, sys2(__NR_fsopen, "tmpfs", FSOPEN_CLOEXEC));
 	if (is_refused(fs)) {
@@ -451,7 +467,7 @@ static int mask_directory(struct context *ctx, int target) {
 
 int op_mask(struct context *ctx) {
 	struct sys_stat st;
-	cleanup_fd int target = resolve_in_root(ctx, op_text(ctx, 0), 0);
+	cleanup_fd int target = resolve_below(ctx, base_of(ctx), op_text(ctx, 0), 0);
 	/* Only a missing target is nothing to mask; a missing /dev/null would be (CVE-2025-31133). */
 	if (target == -ENOENT)
 		return 0;
@@ -464,12 +480,12 @@ int op_mask(struct context *ctx) {
 	if (null < 0)
 		return null;
 	cleanup_fd int clone = clone_of(ctx, null, 0);
-	return clone < 0 ? clone : attach(ctx, &clone, target, op_text(ctx, 0));
+	return clone < 0 ? clone : attach(ctx, &clone, target, base_of(ctx), op_text(ctx, 0));
 }
 
 int op_readonly(struct context *ctx) {
 	int error;
-	cleanup_fd int target = resolve_in_root(ctx, op_text(ctx, 0), 0);
+	cleanup_fd int target = resolve_below(ctx, base_of(ctx), op_text(ctx, 0), 0);
 	if (target == -ENOENT)
 		return 0;
 	if (target < 0)
@@ -482,7 +498,7 @@ int op_readonly(struct context *ctx) {
 	int late = is_refused(error) || error == -EINVAL;
 	if (error < 0 && !late)
 		return error;
-	if ((error = attach(ctx, &clone, target, op_text(ctx, 0))) < 0 || !late)
+	if ((error = attach(ctx, &clone, target, base_of(ctx), op_text(ctx, 0))) < 0 || !late)
 		return error;
 	return set_attributes(ctx, clone, MOUNT_ATTR_RDONLY, 0, 0, 0, 1);
 }

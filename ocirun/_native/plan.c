@@ -40,16 +40,17 @@ static int shape_of(unsigned opcode, struct shape *out) {
 	case OCIRUN_OP_HOSTNAME:
 	case OCIRUN_OP_DOMAINNAME:
 	case OCIRUN_OP_KEYRING:
-	case OCIRUN_OP_MASK:
-	case OCIRUN_OP_READONLY:
 	case OCIRUN_OP_DIRECTORY:
 	case OCIRUN_OP_DEVICE:
 	case OCIRUN_OP_CHDIR:
 		SHAPE('s', '.', '.', '.', '.', '.');
+	case OCIRUN_OP_MASK:
+	case OCIRUN_OP_READONLY:
+		SHAPE('s', '.', '.', '.', 'x', '.');
 	case OCIRUN_OP_MOUNT:
-		SHAPE('s', 'o', '3', 's', '.', '.');
+		SHAPE('s', 'o', '3', 's', 'x', '.');
 	case OCIRUN_OP_BIND:
-		SHAPE('.', '.', '.', 's', 'i', '.');
+		SHAPE('.', '.', '.', 's', 'i', 'x');
 	case OCIRUN_OP_REMOUNT:
 		SHAPE('.', '.', '3', 's', '.', '.');
 	case OCIRUN_OP_IDS:

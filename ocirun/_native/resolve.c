@@ -141,19 +141,23 @@ static int walk_in_root(int root, const char *path, unsigned policy) {
 	return result;
 }
 
-/* Open `path` as the container would see it.  Returns an owned O_PATH descriptor or -errno. */
 int resolve_in_root(struct context *ctx, const char *path, unsigned policy) {
+	return resolve_below(ctx, ctx->root, path, policy);
+}
+
+/* Open `path` as a process sees it whose root is `base`.  Returns an owned O_PATH descriptor or -errno. */
+int resolve_below(struct context *ctx, int base, const char *path, unsigned policy) {
 	uint64_t resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
 	if (policy & RESOLVE_NO_LINKS)
 		resolve |= RESOLVE_NO_SYMLINKS;
 	ctx->site = OCIRUN_SITE_OPENAT2;
 	ctx->detail = path;
-	long fd = openat2_retrying(ctx->root, path, O_PATH | O_CLOEXEC, resolve);
+	long fd = openat2_retrying(base, path, O_PATH | O_CLOEXEC, resolve);
 	if (fd >= 0)
 		return (int)fd;
 	if (is_missing(fd) || (fd == -ENOENT && (policy & (RESOLVE_CREATE_DIRECTORY | RESOLVE_CREATE_FILE)))) {
 		ctx->site = OCIRUN_SITE_OPENAT;
-		fd = walk_in_root(ctx->root, path, policy);
+		fd = walk_in_root(base, path, policy);
 	}
 	return (int)fd;
 }

@@ -129,12 +129,14 @@ static void child_main(struct child *child) {
 	if (child->error == 0) {
 		decimal(plan, 3 + child->spawn->keep_count);
 		child->spawn->site = OCIRUN_SITE_EXECVEAT;
-		child->error = sys5(__NR_execveat, executable, "", argv, envp, AT_EMPTY_PATH);
-		if (child->error == -ENOSYS || child->error == -EPERM) {
+		/* child->error stays 0 until the last try has failed: an exec that succeeds cannot take it back. */
+		long error = sys5(__NR_execveat, executable, "", argv, envp, AT_EMPTY_PATH);
+		if (error == -ENOSYS || error == -EPERM) {
 			/* execveat(2) filtered: the same file through procfs. */
 			decimal(path + 14, (unsigned)executable);
-			child->error = sys3(__NR_execve, path, argv, envp);
+			error = sys3(__NR_execve, path, argv, envp);
 		}
+		child->error = error;
 	}
 	sys1(__NR_exit, 127);
 	__builtin_unreachable();

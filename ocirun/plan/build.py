@@ -406,14 +406,12 @@ class _Builder:
             ops.sysctl(sysctl_path(key), value, "/linux/sysctl/" + pointer_token(key))
             for key, value in linux.sysctl.items()
         ]
-        result.extend(
-            ops.readonly(path, f"/linux/readonlyPaths/{index}")
-            for index, path in enumerate(linux.readonly_paths)
-        )
-        result.extend(
-            ops.mask(path, f"/linux/maskedPaths/{index}")
-            for index, path in enumerate(linux.masked_paths)
-        )
+        for index, path in enumerate(linux.readonly_paths):
+            base, below = self.mounts.find_base(path)
+            result.append(ops.readonly(below, f"/linux/readonlyPaths/{index}", base))
+        for index, path in enumerate(linux.masked_paths):
+            base, below = self.mounts.find_base(path)
+            result.append(ops.mask(below, f"/linux/maskedPaths/{index}", base))
         return result
 
     def _pivot(self) -> list[Op]:

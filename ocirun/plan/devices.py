@@ -91,9 +91,17 @@ def build_bound_nodes(linux: Linux, slots: Slots) -> tuple[list[Op], list[Op]]:
     below = []
     for node in _nodes(linux):
         slot = slots.new()
-        before.append(ops.open_tree(slot, node.path, False, node.origin))
+        before.append(ops.open_tree(slot, _host_path(node), False, node.origin))
         below.append(ops.bind(slot, node.path, node.origin, flags=ops.NO_SYMLINKS))
     return before, below
+
+
+def _host_path(node: _Node) -> str:
+    """Return where the host has the device: a default one under its usual name, another one under the same name."""
+    for path, (major, minor) in DEFAULT_DEVICES.items():
+        if node.mode & _TYPES["c"] == _TYPES["c"] and node.number == makedev(major, minor):
+            return path
+    return node.path
 
 
 def build_links() -> list[Op]:

@@ -108,13 +108,15 @@ def _mount(op: Op) -> str:
     words = _attribute_names(_number(op, 0), _number(op, 1)) + _propagation_name(_number(op, 2))
     words += _superblock_names(_number(op, 4)) + _list(op, 2)
     words += ["tmpcopyup"] if op.flags & ops.COPY_UP else []
-    return f"mount {op.texts[0]} on {op.texts[3]}{_parenthesis(words)}"
+    kept = f" as #{op.slots[0]}" if op.slots[0] >= 0 else ""
+    return f"mount {op.texts[0]} on {op.texts[3]}{_parenthesis(words)}{kept}"
 
 
 def _bind(op: Op) -> str:
     words = _attribute_names(_number(op, 0), _number(op, 1)) + _propagation_name(_number(op, 2))
     words += ["r" + name for name in _attribute_names(_number(op, 4), _number(op, 5))]
-    return f"bind #{op.slots[0]} on {op.texts[3]}{_parenthesis(words)}"
+    kept = f" as #{op.slots[1]}" if op.slots[1] >= 0 else ""
+    return f"bind #{op.slots[0]} on {op.texts[3]}{_parenthesis(words)}{kept}"
 
 
 def _remount(op: Op) -> str:
@@ -154,6 +156,10 @@ def _rlimit(op: Op) -> str:
     return f"{verb} {name} to {op.numbers[1]}:{op.numbers[2]}"
 
 
+def _below(op: Op) -> str:
+    return f" below mount #{op.slots[0]}" if op.slots[0] >= 0 else ""
+
+
 def _root_attributes(op: Op) -> str:
     words = _attribute_names(_number(op, 0)) + _propagation_name(_number(op, 2))
     return f"make the root mount {' '.join(words)}"
@@ -189,8 +195,8 @@ _DESCRIPTIONS: dict[str, Callable[[Op], str]] = {
     "MOUNT": _mount,
     "BIND": _bind,
     "REMOUNT": _remount,
-    "MASK": lambda op: f"mask {op.texts[0]}",
-    "READONLY": lambda op: f"make {op.texts[0]} read-only",
+    "MASK": lambda op: f"mask {op.texts[0]}{_below(op)}",
+    "READONLY": lambda op: f"make {op.texts[0]} read-only{_below(op)}",
     "PIVOT": lambda op: "chroot into the root" if op.flags & ops.NO_PIVOT else "pivot into the root",
     "ROOT_ATTRIBUTES": _root_attributes,
     "DIRECTORY": lambda op: f"directory {op.texts[0]}",

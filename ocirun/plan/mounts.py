@@ -38,6 +38,9 @@ PROC_FILES = frozenset(
 #: (CVE-2019-19921, CVE-2023-27561).
 NEVER_THROUGH_LINKS = frozenset({"proc", "sysfs"})
 
+#: Where masked and read-only paths usually are: they are resolved below these mounts, not through the image.
+KEPT = frozenset({"/proc", "/sys"})
+
 
 class CgroupMount:
     """One hierarchy for a mount of type "cgroup".
@@ -73,6 +76,23 @@ class MountBuilder:
         self.unified = unified
         self.own_cgroup_namespace = own_cgroup_namespace
         self.before_user: list[Op] = []
+        #: destination -> slot of the mount that is on top there, for KEPT destinations
+        self.kept: dict[str, int] = {}
+
+    def keep(self, destination: str) -> int:
+        """Return the slot that a mount on this destination leaves its descriptor in, or none."""
+        if destination not in KEPT:
+            return ops.NO_SLOT
+        self.kept[destination] = self.slots.new()
+        return self.kept[destination]
+
+    def find_base(self, path: str) -> tuple[int, str]:
+        """Return (slot, path below it) for a path that lies on a kept mount; (none, path) for others."""
+        place = normalize(path)
+        for destination, slot in self.kept.items():
+            if place.startswith(destination + "/"):
+                return slot, place[len(destination) :]
+        return ops.NO_SLOT, path
 
     def build(self, mount: Mount, origin: str) -> list[Op]:
         """Return the operations of one mount."""
@@ -114,6 +134,7 @@ class MountBuilder:
             propagation=first,
             superblock=options.superblock,
             flags=self._flags(kind, destination, options),
+            kept=self.keep(destination),
         )
         return [made, *(ops.remount(destination, origin, propagation=bits) for bits in more)]
 
@@ -141,6 +162,7 @@ class MountBuilder:
             recursive_set=options.recursive_set,
             recursive_clear=options.recursive_clear,
             flags=self._flags("bind", destination, options),
+            kept=self.keep(destination),
         )
         then = [ops.remount(destination, origin, propagation=bits) for bits in more]
         if self.early:

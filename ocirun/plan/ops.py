@@ -154,13 +154,15 @@ def mount(
     propagation: int = 0,
     superblock: int = 0,
     flags: int = 0,
+    kept: int = NO_SLOT,
 ) -> Op:
     return Op(
         "MOUNT",
         origin,
         (kind, source, tuple(options), destination),
         (set_attributes, 0, propagation, len(options), superblock),
-        flags=flags,
+        (kept,),
+        flags,
     )
 
 
@@ -175,13 +177,14 @@ def bind(
     recursive_set: int = 0,
     recursive_clear: int = 0,
     flags: int = 0,
+    kept: int = NO_SLOT,
 ) -> Op:
     return Op(
         "BIND",
         origin,
         (None, None, None, destination),
         (set_attributes, clear_attributes, propagation, 0, recursive_set, recursive_clear),
-        (slot,),
+        (slot, kept),
         flags,
     )
 
@@ -204,12 +207,12 @@ def remount(
     )
 
 
-def mask(path: str, origin: str) -> Op:
-    return Op("MASK", origin, (path,))
+def mask(path: str, origin: str, base: int = NO_SLOT) -> Op:
+    return Op("MASK", origin, (path,), (), (base,))
 
 
-def readonly(path: str, origin: str) -> Op:
-    return Op("READONLY", origin, (path,))
+def readonly(path: str, origin: str, base: int = NO_SLOT) -> Op:
+    return Op("READONLY", origin, (path,), (), (base,))
 
 
 def pivot(flags: int) -> Op:
