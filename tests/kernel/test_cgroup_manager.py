@@ -92,7 +92,7 @@ def spawn() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     started: list[subprocess.Popen[str]] = []
 
     def start(manager: CgroupManager, code: str = WAIT) -> subprocess.Popen[str]:
-        fds = manager.join_fds()
+        fds = [os.open(path, os.O_WRONLY) for path in manager.join_paths()]
         argv = [sys.executable, "-I", "-S", "-c", JOINER, ",".join(map(str, fds)), code]
         process = subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=fds, text=True
@@ -203,13 +203,13 @@ def test_clone_into_is_a_place_to_be_born(version_2: None, manager: CgroupManage
 
 
 def test_no_clone_into_without_version_2(manager: CgroupManager) -> None:
-    """join_fds and clone_into together cover every hierarchy."""
-    joined = manager.join_fds()
+    """join_paths and clone_into together cover every hierarchy."""
+    joined = manager.join_paths()
     fd = manager.clone_into()
     assert (fd is None) == (LAYOUT == "legacy")
     assert len(joined) + (fd is not None) == len(manager.paths())
-    for each in [*joined, *([fd] if fd is not None else [])]:
-        os.close(each)
+    if fd is not None:
+        os.close(fd)
 
 
 def test_used_cgroup_is_refused_and_left_alone(
@@ -721,7 +721,7 @@ def test_subgroup_is_below_the_container(
     with pytest.raises(CgroupError):
         manager.place(member.pid, subgroup="../..")
     with pytest.raises(CgroupError):
-        manager.join_fds("nowhere") if LAYOUT == "legacy" else manager.clone_into("nowhere")
+        manager.join_paths("nowhere") if LAYOUT == "legacy" else manager.clone_into("nowhere")
 
 
 @only_unified

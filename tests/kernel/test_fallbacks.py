@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ from typing import Any
 import pytest
 from support.bundle import Bundle
 from support.canary import SECRET, Canary
-from support.command import Result, RuntimeCommand
+from support.command import RuntimeCommand
+from support.everything import everything, normalise
 from support.native import MASKS, compat
 from support.report import Json, mounts
 
@@ -31,107 +31,10 @@ MUST_WORK = {
 }
 
 
-def everything(bundle: Bundle) -> Bundle:
-    """Ask for something of every kind."""
-    (bundle.path / "volume").mkdir()
-    (bundle.path / "volume/file").write_text("volume\n")
-    bundle.file("/secret", SECRET).file("/secretdir/file", SECRET).dir("/ro").dir("/real")
-    bundle.symlink("/link", "/real")
-    bundle.mount("/v", None, "volume", "bind", "ro", "nosuid", "nodev")
-    bundle.mount("/made/deep", "tmpfs", "tmpfs", "size=1m", "mode=0750", "noexec", "noatime")
-    bundle.mount("/link/inner", "tmpfs", "tmpfs", "private")
-    bundle.mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", "ro")
-    bundle.patch(
-        {
-            "root": {"readonly": True},
-            "hostname": "fallback",
-            "process": {
-                "cwd": "/tmp",
-                "noNewPrivileges": True,
-                "user": {"uid": 1000, "gid": 1001, "umask": 0o027, "additionalGids": [5, 6]},
-                "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200}],
-                "oomScoreAdj": 100,
-            },
-            "linux": {
-                "maskedPaths": ["/secret", "/secretdir", "/proc/keys", "/nosuch"],
-                "readonlyPaths": ["/ro", "/proc/sys"],
-                "sysctl": {"net.ipv4.ip_forward": "1", "kernel.msgmax": "16000"},
-                "devices": [
-                    {
-                        "path": "/dev/extra",
-                        "type": "c",
-                        "major": 1,
-                        "minor": 5,
-                        "fileMode": 0o640,
-                        "gid": 7,
-                    }
-                ],
-                "rootfsPropagation": "private",
-                "seccomp": {
-                    "defaultAction": "SCMP_ACT_ALLOW",
-                    "syscalls": [
-                        {"names": ["getsid"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.EXDEV}
-                    ],
-                },
-                "resources": {"pids": {"limit": 100}},
-            },
-        }
-    )
-    return bundle.seq(
-        "report",
-        ["read", "/secret"],
-        ["ls", "/secretdir"],
-        ["read", "/v/file"],
-        ["open", "/v/file", "wronly"],
-        ["create", "/ro/x", "x"],
-        ["write", "/proc/sys/kernel/hostname", "x"],
-        ["read", "/proc/sys/net/ipv4/ip_forward"],
-        ["lstat", "/dev/null", "/dev/extra", "/dev/ptmx", "/dev/fd", "/made/deep", "/proc/keys"],
-        ["syscall", "getsid", "0"],
-        ["open", "/dev/null", "rdwr"],
-    )
-
-
-CHANGING = {
-    "clocks", "keyring", "root", "fds", "mountinfo", "namespaces", "ino", "dev", "mnt_id", "atime_ns",
-    "mtime_ns", "cgroup", "seccomp",
-}  # fmt: skip
-
-
-def normalise(result: Result) -> Any:
-    """Return the output without what differs from run to run."""
-
-    def strip(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {k: strip(v) for k, v in value.items() if k not in CHANGING}
-        if isinstance(value, list):
-            return [strip(item) for item in value]
-        return value
-
-    report = result.report
-    table = [
-        (m.target, m.type, sorted(m.options), m.propagation, sorted(m.data - {"rw", "ro"}))
-        for m in mounts(report["mountinfo"])
-    ]
-    fds = [(entry["fd"], entry["type"]) for entry in report["fds"]]
-    return [strip(line) for line in result.lines], table, fds
-
-
 @pytest.fixture(scope="module")
 def baselines() -> dict[bool, Any]:
     """What the container says when nothing is missing, by whether it has a user namespace."""
     return {}
-
-
-def prepared(mkbundle: MkBundle, userns: bool) -> Bundle:
-    """Return the bundle that asks for everything."""
-    bundle = everything(mkbundle())
-    if userns:
-        # what the mapped root cannot make itself is there
-        for path in ("/v", "/made/deep", "/real/inner", "/sys"):
-            bundle.dir(path)
-        bundle.userns()
-    return bundle
 
 
 @pytest.mark.parametrize("userns", [False, True])
@@ -146,11 +49,11 @@ def test_same_container(
 ) -> None:
     """With system calls missing or forbidden the container is the same in every respect, or refused."""
     if userns not in baselines:
-        result = runtime.run(prepared(mkbundle, userns)).ok()
+        result = runtime.run(everything(mkbundle(), userns)).ok()
         baselines[userns] = normalise(result)
         assert result.reads["/secret"] == ""
         assert result.report["seccomp"] == {"mode": 2, "filters": 1}
-    result = runtime.under(*compat(mask, error)).run(prepared(mkbundle, userns))
+    result = runtime.under(*compat(mask, error)).run(everything(mkbundle(), userns))
     if result.rc != 0 and mask not in MUST_WORK:
         result.refused()
         return
@@ -244,9 +147,9 @@ def test_lifecycle(runtime: RuntimeCommand, bundle: Bundle, mask: str, error: st
 
 def test_report_is_complete(runtime: RuntimeCommand, mkbundle: MkBundle) -> None:
     """The comparison above would see a lost protection: masks, flags, ids, filter and limits differ."""
-    bundle = prepared(mkbundle, False)
+    bundle = everything(mkbundle())
     first = normalise(runtime.run(bundle).ok())
     bundle.again().linux(maskedPaths=[])
     assert normalise(runtime.run(bundle).ok()) != first
-    report: Json = runtime.run(prepared(mkbundle, False)).ok().report
+    report: Json = runtime.run(everything(mkbundle())).ok().report
     assert Path(report["raw_cwd"]) == Path("/tmp")

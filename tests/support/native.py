@@ -48,3 +48,30 @@ def tool(name: str) -> Path:
 def compat(mask: str, errno_name: str = "ENOSYS") -> tuple[str, ...]:
     """Return the words that start a command with the system calls of a mask failing."""
     return (str(tool("compat")), errno_name, ",".join(MASKS[mask]), "--")
+
+
+class FaultK:
+    """faultk (see faultk.c): kill or fail at the K-th system call of the runtime's processes."""
+
+    def __init__(self, log: Path, *payloads: Path, only: str = "changing") -> None:
+        self.log = log
+        self._words = [str(tool("faultk")), "--only", only, "--log", str(log)]
+        for path in payloads:
+            self._words += ["--payload", str(path)]
+
+    def count(self) -> tuple[str, ...]:
+        """Return the words that only count."""
+        return (*self._words, "--")
+
+    def kill(self, number: int, victim: str) -> tuple[str, ...]:
+        """Return the words that kill "parent", "init" or "both" at a call."""
+        return (*self._words, "--kill-at", str(number), "--victim", victim, "--")
+
+    def fail(self, number: int, error: int) -> tuple[str, ...]:
+        """Return the words that make a call answer an errno."""
+        return (*self._words, "--errno-at", str(number), "--errno", str(error), "--")
+
+    def calls(self) -> list[str]:
+        """Return "ROLE NAME" of each counted call of the last run."""
+        lines = self.log.read_text().splitlines()
+        return [f"{line.split()[1]} {line.split()[3]}" for line in lines if line[0].isdigit()]

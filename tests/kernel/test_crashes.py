@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""R-01 and L4: the runtime killed, or a system call failing, at every point of every verb.
+
+By default a spread of points is tried; OCIRUN_SWEEP=all tries each one (minutes).
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.bundle import Bundle
+from support.command import RuntimeCommand, reap
+from support.everything import everything, normalise
+from support.native import FaultK
+from support.oracle import HostSnapshot
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.ocirun_only("runc and crun leave things behind (runc #4534)"),
+]
+MkBundle = Callable[..., Bundle]
+POINTS = 10
+
+CRITICAL = (
+    "setgroups,setresgid,setresuid,capset,prctl,seccomp,mount,move_mount,mount_setattr,fsconfig,fsmount,"
+    "open_tree,pivot_root,umount2,chdir,fchdir,getcwd,fstatfs,close_range,setsid,setns,unshare,"
+    "sethostname,prlimit64,mknodat,symlinkat,write,fchmod,fchownat"
+)
+ERRNOS = (errno.EPERM, errno.ENOMEM, errno.EINVAL, errno.EIO, errno.ENOSYS, errno.EACCES)
+
+
+def points(total: int) -> Iterator[int]:
+    """Yield the call numbers to try: all, or a spread that differs from process to process."""
+    if os.environ.get("OCIRUN_SWEEP") == "all":
+        yield from range(total)
+        return
+    step = max(1, total // POINTS)
+    yield from range(os.getpid() % step, total, step)
+
+
+class Cycle:
+    """Brings a container into the state that a verb starts from, and checks what a crash left."""
+
+    def __init__(self, runtime: RuntimeCommand, bundle: Bundle, oracle: HostSnapshot) -> None:
+        self.runtime = runtime
+        self.bundle = bundle
+        self.oracle = oracle
+
+    def prepare(self, verb: str) -> None:
+        """Make a container for `verb`, under a new ID."""
+        self.bundle.again().write()
+        self.runtime.remember(self.bundle.id)
+        if verb == "create":
+            return
+        container = self.runtime.create(self.bundle)
+        if verb in ("delete", "kill"):
+            container.start().line()
+        if verb == "delete":
+            container.kill(9).ok()
+            container.wait()
+
+    def words(self, verb: str) -> list[str]:
+        """Return the arguments of the verb."""
+        if verb == "create":
+            return ["create", "--bundle", str(self.bundle.path), self.bundle.id]
+        return [*verb.split(), self.bundle.id]
+
+    def check(self) -> None:
+        """Fail unless everything can be listed, removed and made again."""
+        runtime, name = self.runtime, self.bundle.id
+        state = runtime.call("state", name, timeout=5)
+        if state.rc == 0:
+            json.loads(state.stdout)
+        else:
+            state.refused("does not exist")
+        json.loads(runtime.call("list", "--format", "json", timeout=5).ok().stdout)
+        runtime.call("delete", "--force", name, timeout=12).ok()
+        runtime.call("delete", "--force", name, timeout=12).ok()
+        # a directory that delete had already renamed is nobody's container: gc removes it
+        runtime.call("gc", timeout=12).ok()
+        reap()
+        runtime.call("create", "--bundle", str(self.bundle.path), name).ok()
+        runtime.call("delete", "--force", name).ok()
+        reap()
+
+
+# only create has processes beside the command's own
+SWEEPS = [
+    *(("create", victim) for victim in ("parent", "init", "both")),
+    *((verb, "parent") for verb in ("start", "kill", "delete", "delete --force")),
+]
+
+
+@pytest.mark.parametrize(("verb", "victim"), SWEEPS)
+def test_kill_everywhere(
+    runtime: RuntimeCommand, bundle: Bundle, workdir: Path, verb: str, victim: str
+) -> None:
+    """R-01: after SIGKILL at any call state and list work, delete --force leaves nothing, the ID is free."""
+    faultk = FaultK(workdir / "calls", bundle.inside("/probe"))
+    bundle.seq("ready", "sleep").linux(resources={"pids": {"limit": 50}})
+    snapshot = HostSnapshot(runtime.root)
+    cycle = Cycle(runtime, bundle, snapshot)
+    cycle.prepare(verb)
+    runtime.under(*faultk.count()).call(*cycle.words(verb)).ok()
+    calls = faultk.calls()
+    runtime.cleanup()
+    failures = []
+    for number in points(len(calls)):
+        cycle.prepare(verb)
+        try:
+            runtime.under(*faultk.kill(number, victim)).call(*cycle.words(verb), timeout=20)
+            at = (faultk.calls() or ["?"])[-1]
+            cycle.check()
+            runtime.cleanup()
+            snapshot.assert_clean()
+        except AssertionError as error:
+            failures.append(f"{verb}, {victim} killed at {number} ({at}): {error}")
+            runtime.cleanup()
+    assert not failures, "\n".join(failures)
+
+
+def test_create_reports_the_death_of_init(
+    runtime: RuntimeCommand, bundle: Bundle, workdir: Path
+) -> None:
+    """When init alone is killed create fails with a message, and leaves nothing by itself."""
+    faultk = FaultK(workdir / "calls", bundle.inside("/probe"))
+    snapshot = HostSnapshot(runtime.root)
+    bundle.seq("ready", "sleep")
+    runtime.under(*faultk.count()).try_create(bundle).ok()
+    total = len(faultk.calls())
+    runtime.cleanup()
+    for number in points(total):
+        result = runtime.under(*faultk.kill(number, "init")).try_create(bundle.again())
+        if result.rc == 0:
+            # killed after create had seen it ready, or before there was an init
+            runtime.call("delete", "--force", bundle.id).ok()
+        else:
+            result.refused()
+            runtime.call("state", bundle.id).refused("does not exist")
+        reap()
+        snapshot.assert_clean()
+
+
+def test_fails_closed(runtime: RuntimeCommand, mkbundle: MkBundle, workdir: Path) -> None:
+    """L4: with any one critical call failing the program runs with all protections, or not at all."""
+    bundle = everything(mkbundle())
+    snapshot = HostSnapshot(runtime.root)
+    baseline = normalise(runtime.run(bundle).ok())
+    faultk = FaultK(workdir / "calls", bundle.inside("/probe"), only=CRITICAL)
+    runtime.under(*faultk.count()).run(bundle.again()).ok()
+    calls = faultk.calls()
+    failures = []
+    for number in points(len(calls)):
+        error = ERRNOS[number % len(ERRNOS)]
+        result = runtime.under(*faultk.fail(number, error)).run(bundle.again())
+        what = f"{errno.errorcode[error]} at {number} ({faultk.calls()[number]})"
+        try:
+            if result.all("report"):
+                assert normalise(result) == baseline, "the program ran with something missing"
+            else:
+                result.refused()
+            runtime.call("delete", "--force", bundle.id).ok()
+            reap()
+            snapshot.assert_clean()
+        except AssertionError as problem:
+            failures.append(f"{what}: {str(problem)[:2000]}")
+            runtime.cleanup()
+    assert not failures, "\n".join(failures)
