@@ -192,7 +192,10 @@ def receive(fd: int, timeout_s: float | None) -> Message | None:
 
 
 def receive_fd(fd: int, timeout_s: float) -> int:
-    """Wait for a message that carries a descriptor, and return that, owned.  Raises TimeoutError at the deadline."""
+    """Wait for a message that carries a descriptor, and return that, owned; -1 at end-of-file.
+
+    Raises TimeoutError at the deadline.
+    """
     buffer = ffi.new("char[]", MAX_MESSAGE)
     rights = ffi.new("int *")
     while True:
@@ -201,7 +204,8 @@ def receive_fd(fd: int, timeout_s: float) -> int:
             break
     if size == -ETIMEDOUT:
         raise TimeoutError
-    _check(size, "recvmsg")
+    if _check(size, "recvmsg") == 0:
+        return -1
     if rights[0] < 0:
         raise InternalError("a message without the descriptor that it should carry")
     return int(rights[0])
@@ -242,3 +246,8 @@ def wait(pidfd: int, timeout_s: float | None) -> int | None:
 def pidfd_signal(pidfd: int, number: int) -> None:
     """Send a signal through a pidfd; ESRCH as KernelError where the process is gone."""
     _check(lib.ocirun_pidfd_signal(pidfd, number), "pidfd_send_signal")
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what descendants of this process leave behind.  For the command only (design D6)."""
+    _check(lib.ocirun_adopt_orphans(), "prctl")

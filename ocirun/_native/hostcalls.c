@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The other calls of the parent: memfds, sockets with descriptors, pidfds.  Ordinary libc code; nothing here runs in
- * a child, and nothing changes an attribute of the calling process or thread.
+ * a child, and nothing but ocirun_adopt_orphans changes an attribute of the calling process or thread.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -233,4 +234,8 @@ int ocirun_wait(int pidfd, int timeout_ms, int *status) {
 
 int ocirun_pidfd_signal(int pidfd, int signal) {
 	return result_of(syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0));
+}
+
+int ocirun_adopt_orphans(void) {
+	return result_of(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0));
 }

@@ -39,3 +39,6 @@ int ocirun_receive(int fd, char *bytes, size_t size, int *rights, int timeout_ms
  * nobody can tell any more: not our child, or reaped by somebody else before Linux 6.15. */
 int ocirun_wait(int pidfd, int timeout_ms, int *status);
 int ocirun_pidfd_signal(int pidfd, int signal);
+
+/* For the command only, whose process is ours to change: adopt the orphans of our descendants. */
+int ocirun_adopt_orphans(void);

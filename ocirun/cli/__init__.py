@@ -3,89 +3,111 @@
 
 from __future__ import annotations
 
-from ocirun.cli.parser import UsageError, help_text, parse
-from ocirun.cli.report import Reporter, print_text, silence_closed_output
+import os
+
+from ocirun.cli.parser import Invocation, UsageError, parse
 from ocirun.errors import OcirunError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ocirun.cli.parser import Invocation
-    from ocirun.runtime import Runtime
-
-#: Commands that need no state root.
-_WITHOUT_ROOT = frozenset({"spec", "features", "validate", "plan"})
+FAILURE = 1
+_SIGINT, _SIGCHLD = 2, 17
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run the command line (without the program's name) and return the exit status."""
-    reporter = Reporter()
+def main(words: Sequence[str]) -> int:
+    """Run the command line (without the program's name) and return the exit status.
+
+    What goes wrong is one clear message and the status 1, or 128 + N after signal N; nothing is raised.
+    """
+    invocation = Invocation()
     try:
-        invocation = parse(argv)
-        reporter = Reporter(invocation)
-        return _run(invocation, reporter)
+        _settle()
+        parse(words, invocation)
+        return _run(invocation)
     except BrokenPipeError:
-        silence_closed_output()
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    except (OcirunError, OSError) as error:
-        reporter.error(error)
-        return 1
-    except Exception as error:  # the last resort: never a traceback for a user
-        reporter.error(error)
-        if reporter.debug:
-            raise
-        return 1
+        return FAILURE  # whoever read our output has left
+    except KeyboardInterrupt as error:
+        return 128 + getattr(error, "number", _SIGINT)
+    except Exception as error:  # noqa: BLE001  # the last resort: nobody is shown a traceback unasked
+        from ocirun.cli.report import Reporter, print_traceback
+
+        Reporter(invocation).error(error)
+        if invocation.has("debug") and not isinstance(error, OcirunError | OSError):
+            print_traceback(error)
+        return FAILURE
 
 
-def _run(invocation: Invocation, reporter: Reporter) -> int:
-    if invocation.has("version") and invocation.command is None:
-        print_text(version_text())
-        return 0
-    if invocation.has("help") or invocation.command is None:
-        print_text(help_text(invocation.command))
+def print_text(text: str) -> None:
+    """Write to standard output, past Python's own buffers."""
+    data = encode(text)
+    while data:
+        data = data[os.write(1, data) :]
+
+
+def encode(text: str) -> bytes:
+    """Return text as bytes for a terminal or a pipe."""
+    # Words of the command line come back as the bytes that they were; whatever else has no form in UTF-8 is shown
+    # by its number.
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace")
+
+
+def _settle() -> None:
+    """Undo what a caller may have left us with."""
+    import _signal  # type: ignore[import-not-found]
+
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            # Else the next file that we open would be the container's standard input, or our messages go into it.
+            os.open("/dev/null", os.O_RDWR)
+    if _signal.getsignal(_SIGCHLD) == _signal.SIG_IGN:
+        # The kernel would reap our children, and nobody could tell how they ended.
+        _signal.signal(_SIGCHLD, _signal.SIG_DFL)
+
+
+def _run(invocation: Invocation) -> int:
+    command = invocation.command
+    if command is None or invocation.has("help") or invocation.has("version"):
+        from ocirun.cli.help import help_text, version_text
+
+        print_text(version_text() if invocation.has("version") else help_text(command))
         return 0
     _check_globals(invocation)
-    name = invocation.command.name
-    run = _load(invocation.command.module, name)
-    if name in _WITHOUT_ROOT:
-        return run(invocation, None, reporter)
+    module = __import__(f"ocirun.cli.{command.module}", fromlist=[command.function])
+    function: Callable[..., int] = getattr(module, command.function)
+    if not command.needs_root:
+        return function(invocation)
     from ocirun.runtime import Runtime
 
     with Runtime(
-        invocation.value("root"),
-        cgroup_manager=invocation.value("cgroup-manager", "cgroupfs") or "cgroupfs",
+        invocation.value("root"), cgroup_manager=invocation.value("cgroup-manager") or "cgroupfs"
     ) as runtime:
-        status = run(invocation, runtime, reporter)
-        for warning in runtime.warnings:
-            reporter.warning(warning)
-        return status
+        try:
+            return function(invocation, runtime)
+        finally:
+            if runtime.warnings:
+                _warn(invocation, runtime.warnings)
+
+
+def _warn(invocation: Invocation, warnings: Sequence[str]) -> None:
+    from ocirun.cli.report import Reporter
+
+    for warning in warnings:
+        Reporter(invocation).warning(warning)
 
 
 def _check_globals(invocation: Invocation) -> None:
     if invocation.has("systemd-cgroup") or invocation.value("cgroup-manager") == "systemd":
         raise UsageError(
             "the systemd cgroup manager is not in this build",
-            hint="use --cgroup-manager cgroupfs, and the cgroupfs driver in the engine's configuration",
+            hint="leave --systemd-cgroup out, and set the engine's cgroup driver to cgroupfs",
         )
-    if invocation.value("cgroup-manager", "cgroupfs") not in ("cgroupfs", "disabled"):
-        raise UsageError("--cgroup-manager is cgroupfs or disabled")
-    if invocation.value("log-format", "text") not in ("text", "json"):
-        raise UsageError("--log-format is text or json")
-
-
-def _load(module: str, name: str) -> Callable[[Invocation, Runtime | None, Reporter], int]:
-    found = __import__(f"ocirun.cli.{module}", fromlist=[name])
-    function: Callable[[Invocation, Runtime | None, Reporter], int] = getattr(
-        found, "list_" if name == "list" else name
-    )
-    return function
-
-
-def version_text() -> str:
-    """Return what --version prints; docker and podman parse the first lines."""
-    from ocirun.version import SPEC_VERSION, VERSION
-
-    return f"ocirun version {VERSION}\nspec: {SPEC_VERSION}\n"
+    if invocation.values.get("root") == "":
+        # An unset variable in a script, most likely; the default would be somebody else's containers.
+        raise UsageError("option --root needs a value: DIR")

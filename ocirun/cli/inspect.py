@@ -1,43 +1,77 @@
 # SPDX-License-Identifier: Apache-2.0
-"""spec, features, validate, plan: commands that change nothing but, with spec, one file."""
+"""spec, validate, plan, features, help: commands that change nothing, but for the one file that spec writes."""
 
 from __future__ import annotations
 
 import os
 
+from ocirun.cli import FAILURE, print_text
 from ocirun.cli.parser import UsageError
-from ocirun.cli.report import print_text
-from ocirun.errors import OcirunError
+from ocirun.errors import BundleError
 from ocirun.strict_json import dumps, dumps_pretty
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.cli.parser import Invocation
-    from ocirun.cli.report import Reporter
-    from ocirun.runtime import Runtime
 
 
-def spec(invocation: Invocation, runtime: Runtime | None, reporter: Reporter) -> int:
+def spec(invocation: Invocation) -> int:
     """The command `spec`: writes config.json, and never over one that is there."""
+    from ocirun.host import HostFacts
     from ocirun.spec.default_config import default_config
 
-    bundle = invocation.value("bundle", ".") or "."
-    path = os.path.join(bundle, "config.json")
-    document = default_config(rootless=invocation.has("rootless"), uid=os.geteuid(), gid=os.getegid())
+    document = default_config(
+        rootless=invocation.has("rootless"),
+        uid=os.geteuid(),
+        gid=os.getegid(),
+        unified=HostFacts().cgroup_layout == "unified",
+    )
+    path = os.path.join(invocation.value("bundle") or "", "config.json")
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     except FileExistsError:
-        raise OcirunError(
-            f"{path} exists already", hint="remove it, or write to another directory with --bundle"
+        raise BundleError(
+            f"{path} exists", hint="remove it, or write to another directory with --bundle"
         ) from None
-    try:
-        os.write(fd, (dumps_pretty(document) + "\n").encode())
-    finally:
-        os.close(fd)
+    with open(fd, "w", encoding="utf-8") as file:
+        file.write(dumps_pretty(document) + "\n")
     return 0
 
 
-def features(invocation: Invocation, runtime: Runtime | None, reporter: Reporter) -> int:
+def validate(invocation: Invocation) -> int:
+    """The command `validate`: status 1 where there are problems, one a line."""
+    from ocirun.validate import validate_bundle
+
+    bundle = _bundle(invocation)
+    config = invocation.value("config")
+    problems = validate_bundle(
+        bundle, config_path=None if config is None else os.path.join(bundle, config)
+    )
+    if invocation.value("format") == "json":
+        found = [{"gate": each.gate, "pointer": each.pointer, "message": each.message} for each in problems]
+        print_text(dumps_pretty({"valid": not found, "problems": found}) + "\n")
+    else:
+        print_text("".join(f"{each}\n" for each in problems))
+    return FAILURE if problems else 0
+
+
+def plan(invocation: Invocation) -> int:
+    """The command `plan`."""
+    from ocirun.bundle import read_config
+    from ocirun.dry_run import plan_document
+
+    bundle = os.path.abspath(_bundle(invocation))
+    made = plan_document(read_config(bundle, invocation.value("config")), bundle)
+    is_json = invocation.value("format") == "json"
+    print_text(dumps(made.to_json()) + "\n" if is_json else made.explain())
+    return 0
+
+
+def _bundle(invocation: Invocation) -> str:
+    return invocation.arguments[0] if invocation.arguments else "."
+
+
+def features(invocation: Invocation) -> int:  # noqa: ARG001  # all commands are called alike
     """The command `features`."""
     from ocirun.features import features_document
 
@@ -45,40 +79,14 @@ def features(invocation: Invocation, runtime: Runtime | None, reporter: Reporter
     return 0
 
 
-def validate(invocation: Invocation, runtime: Runtime | None, reporter: Reporter) -> int:
-    """The command `validate`: exit status 1 where there are problems."""
-    from ocirun.validate import validate_bundle
+def help_(invocation: Invocation) -> int:
+    """The command `help`."""
+    from ocirun.cli.help import help_text
+    from ocirun.cli.table import find_command
 
-    wanted = _format(invocation)
-    bundle = invocation.arguments[0] if invocation.arguments else "."
-    config = invocation.value("config")
-    problems = validate_bundle(
-        bundle, config_path=os.path.join(bundle, config) if config is not None else None
-    )
-    if wanted == "json":
-        documents = [
-            {"gate": each.gate, "pointer": each.pointer, "message": each.message} for each in problems
-        ]
-        print_text(dumps_pretty({"valid": not problems, "problems": documents}) + "\n")
-    else:
-        print_text("".join(f"{each}\n" for each in problems))
-    return 1 if problems else 0
-
-
-def plan(invocation: Invocation, runtime: Runtime | None, reporter: Reporter) -> int:
-    """The command `plan`."""
-    from ocirun.bundle import read_config
-    from ocirun.dry_run import plan_document
-
-    wanted = _format(invocation)
-    bundle = os.path.abspath(invocation.arguments[0] if invocation.arguments else ".")
-    made = plan_document(read_config(bundle, invocation.value("config")), bundle)
-    print_text(dumps(made.to_json()) + "\n" if wanted == "json" else made.explain())
+    name = invocation.arguments[0] if invocation.arguments else None
+    command = None if name is None else find_command(name)
+    if name is not None and command is None:
+        raise UsageError(f"unknown command {name!r}", hint="`ocirun help` lists the commands")
+    print_text(help_text(command))
     return 0
-
-
-def _format(invocation: Invocation) -> str:
-    wanted = invocation.value("format", "text") or "text"
-    if wanted not in ("text", "json"):
-        raise UsageError(f"--format is text or json, not {wanted!r}")
-    return wanted

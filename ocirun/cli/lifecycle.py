@@ -5,100 +5,116 @@ from __future__ import annotations
 
 import os
 
+from ocirun.cli import print_text
 from ocirun.cli.parser import UsageError
-from ocirun.cli.report import print_text
-from ocirun.errors import ContainerNotFound
+from ocirun.cli.signals import parse_signal, raise_at_termination
+from ocirun.errors import ContainerNotFound, OcirunError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
 
     from ocirun.cli.parser import Invocation
-    from ocirun.cli.report import Reporter
     from ocirun.container import Container
     from ocirun.runtime import Runtime
 
 
-def create(invocation: Invocation, runtime: Runtime, reporter: Reporter) -> int:
+def create(invocation: Invocation, runtime: Runtime) -> int:
     """The command `create`."""
+    raise_at_termination()
     create_container(invocation, runtime).close()
     return 0
 
 
 def create_container(
-    invocation: Invocation, runtime: Runtime, **overrides: Any
+    invocation: Invocation, runtime: Runtime, console_fd: int | None = None
 ) -> Container:
     """Create a container as the options of `create` and `run` say."""
-    arguments: dict[str, Any] = {
-        "config_path": invocation.value("config"),
-        "console_socket": invocation.value("console-socket"),
-        "pidfd_socket": invocation.value("pidfd-socket"),
-        "pid_file": invocation.value("pid-file"),
-        "preserve_fds": _number(invocation, "preserve-fds"),
-        "no_pivot": invocation.has("no-pivot"),
-        "no_new_keyring": invocation.has("no-new-keyring"),
-        "notify_socket": os.environ.get("NOTIFY_SOCKET") or None,
-    }
+    preserve_fds = _number(invocation, "preserve-fds")
     # systemd's socket activation: the descriptors are passed on, and the process is told (sd_listen_fds(3)).
     listen = os.environ.get("LISTEN_FDS", "")
-    if listen.isascii() and listen.isdigit():
-        arguments["listen_fds"] = int(listen)
-        arguments["preserve_fds"] = max(arguments["preserve_fds"], int(listen))
-    arguments.update(overrides)
-    bundle = invocation.value("bundle") or os.getcwd()
-    return runtime.create(invocation.arguments[0], bundle, **arguments)
+    listen_fds = int(listen) if listen.isascii() and listen.isdigit() and len(listen) < 6 else 0
+    return runtime.create(
+        invocation.arguments[0],
+        invocation.value("bundle") or os.getcwd(),
+        config_path=invocation.value("config"),
+        console_socket=invocation.value("console-socket"),
+        console_fd=console_fd,
+        pid_file=invocation.value("pid-file"),
+        preserve_fds=max(preserve_fds, listen_fds),
+        listen_fds=listen_fds,
+        no_pivot=invocation.has("no-pivot"),
+        no_new_keyring=invocation.has("no-new-keyring"),
+        pidfd_socket=invocation.value("pidfd-socket"),
+        notify_socket=notify_socket(),
+    )
 
 
-def start(invocation: Invocation, runtime: Runtime, reporter: Reporter) -> int:
+def notify_socket() -> str | None:
+    """Return where our own supervisor wants to hear that the container is ready (sd_notify(3))."""
+    return os.environ.get("NOTIFY_SOCKET") or None
+
+
+def start(invocation: Invocation, runtime: Runtime) -> int:
     """The command `start`."""
-    container = runtime.load(invocation.arguments[0])
-    container.start(notify_socket=os.environ.get("NOTIFY_SOCKET") or None)
+    runtime.load(invocation.arguments[0]).start(notify_socket=notify_socket())
     return 0
 
 
-def kill(invocation: Invocation, runtime: Runtime, reporter: Reporter) -> int:
+def kill(invocation: Invocation, runtime: Runtime) -> int:
     """The command `kill`."""
-    from ocirun.cli.signals import parse_signal
-
     signal = parse_signal(invocation.arguments[1] if len(invocation.arguments) > 1 else "TERM")
-    for container_id in _ids(invocation, runtime):
-        runtime.load(container_id).kill(signal, all=invocation.has("all"))
-    return 0
+    to_all = invocation.has("all")
+    return _for_each(invocation, runtime, lambda each: runtime.load(each).kill(signal, all=to_all))
 
 
-def delete(invocation: Invocation, runtime: Runtime, reporter: Reporter) -> int:
+def delete(invocation: Invocation, runtime: Runtime) -> int:
     """The command `delete`."""
-    for container_id in _ids(invocation, runtime):
-        runtime.delete(container_id, force=invocation.has("force"))
-    return 0
+    force = invocation.has("force")
+    return _for_each(invocation, runtime, lambda each: runtime.delete(each, force=force))
 
 
-def gc(invocation: Invocation, runtime: Runtime, reporter: Reporter) -> int:
-    """The command `gc`: prints the ids of what it removed."""
+def gc(invocation: Invocation, runtime: Runtime) -> int:  # noqa: ARG001  # all commands are called alike
+    """The command `gc`: prints the IDs of what it removed."""
     print_text("".join(f"{container_id}\n" for container_id in runtime.gc()))
     return 0
 
 
-def _ids(invocation: Invocation, runtime: Runtime) -> list[str]:
-    pattern = invocation.arguments[0]
+def _for_each(
+    invocation: Invocation, runtime: Runtime, operation: Callable[[str], None]
+) -> int:
+    """Do it to one container, or with --regex to all that match; a failure does not keep the others from it."""
+    wanted = invocation.arguments[0]
     if not invocation.has("regex"):
-        return [pattern]
+        operation(wanted)
+        return 0
+    failures: list[OcirunError] = []
+    for container_id in _matching(wanted, runtime, may_be_none=invocation.has("force")):
+        try:
+            operation(container_id)
+        except OcirunError as error:
+            failures.append(error)
+            runtime.warn(f"{container_id}: {error}")
+    if failures:
+        raise failures[0]
+    return 0
+
+
+def _matching(pattern: str, runtime: Runtime, *, may_be_none: bool) -> list[str]:
     import re
 
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise UsageError(f"--regex: {pattern!r}: {error}") from error
+        raise UsageError(f"{pattern!r} is no regular expression: {error}") from error
     found = [each for each in runtime.store.ids() if expression.search(each)]
-    if not found and not invocation.has("force"):
-        raise ContainerNotFound(f"container does not exist: none matches {pattern!r}")
+    if not found and not may_be_none:
+        raise ContainerNotFound(f"container does not exist: no ID matches {pattern!r}")
     return found
 
 
 def _number(invocation: Invocation, name: str) -> int:
-    text = invocation.value(name, "0") or "0"
-    if not (text.isascii() and text.isdigit() and len(text) <= 6):
-        raise UsageError(f"option --{name} needs a number, not {text!r}")
+    text = invocation.values.get(name, "0")
+    if not (text.isascii() and text.isdigit() and len(text) < 6):
+        raise UsageError(f"option --{name} is a number, not {text!r}")
     return int(text)
-
-

@@ -1,22 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parser.  By hand, because argparse takes longer to import than `state` to run.
 
-Long options may have one dash or two (Go programs write `-no-subreaper`), values follow "=" or a blank, "--" ends the
-options.  Options of a command may stand before and after its arguments.
+Long options may have one dash or two (Go programs write `-no-subreaper`), values follow "=" or stand in the next word,
+switches take "=true" or "=false", single letters may be joined (`-qf json`, `-bDIR`), "--" ends the options.  Options
+may stand before and after the arguments of a command, and global options after the command too.  Of an option that is
+given twice, the last one counts.
 """
 
 from __future__ import annotations
 
-from ocirun.cli.table import COMMANDS, GLOBAL_OPTIONS, Command, find_command, options_of
+from ocirun.cli.table import GLOBAL_OPTIONS, HELP, find_command
 from ocirun.errors import OcirunError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ocirun.cli.table import Option
+    from ocirun.cli.table import Command, Option
 
-PROGRAM = "ocirun"
+# What Go's flag package takes for a truth value: engines are written in Go.
+_TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
+_FALSE = frozenset(("0", "f", "F", "false", "FALSE", "False"))
 
 
 class UsageError(OcirunError):
@@ -26,130 +30,143 @@ class UsageError(OcirunError):
 
 
 class Invocation:
-    """A parsed command line.  `values` holds options with a value, `switches` those without, both by long name."""
+    """A parsed command line: `values` of options, and `switches` that are on, both by long name."""
 
     __slots__ = ("arguments", "command", "switches", "values")
 
     def __init__(self) -> None:
         self.command: Command | None = None
+        self.arguments: list[str] = []
         self.values: dict[str, str] = {}
         self.switches: set[str] = set()
-        self.arguments: list[str] = []
 
-    def value(self, name: str, default: str | None = None) -> str | None:
-        """Return the value of an option."""
-        return self.values.get(name, default)
+    def value(self, name: str) -> str | None:
+        """Return the value of an option.  An empty one is as good as none: Go programs pass those."""
+        return self.values.get(name) or None
 
     def has(self, name: str) -> bool:
-        """Say whether a switch was given."""
+        """Say whether a switch is on."""
         return name in self.switches
 
+    @property
+    def container_id(self) -> str | None:
+        """The ID that the command is about, None where it is about none."""
+        if self.command is None or not self.arguments or self.command.arguments[:1] != ("ID",):
+            return None
+        return self.arguments[0]
 
-def parse(argv: Sequence[str]) -> Invocation:
-    """Parse the words after the program's name.  Errors: UsageError."""
-    result = Invocation()
-    rest = _parse_options(list(argv), GLOBAL_OPTIONS, result, stop_at_argument=True)
-    # -v and -h want no command.
-    if not rest or result.has("version") or result.has("help"):
-        return result
-    name = rest.pop(0)
+
+def parse(words: Sequence[str], into: Invocation) -> None:
+    """Parse the words after the program's name.
+
+    After an error `into` holds what was before it, so that the error can be reported as the options say.
+    Errors: UsageError.
+    """
+    left = list(words)
+    _take_options(left, (GLOBAL_OPTIONS,), None, into)
+    if not left or into.has("version") or into.has("help"):
+        return
+    name = left.pop(0)
     command = find_command(name)
     if command is None:
-        raise UsageError(f"unknown command {name!r}, see {PROGRAM} --help")
-    result.command = command
-    result.arguments = _parse_options(rest, options_of(command), result, stop_at_argument=False)
-    if not result.has("help") and not command.least <= len(result.arguments) <= command.most:
-        usage = f"{PROGRAM} {command.name} [OPTIONS] {command.arguments}".rstrip()
-        raise UsageError(
-            f"{command.name}: {len(result.arguments)} arguments given, usage: {usage}"
-        )
-    return result
+        raise UsageError(f"unknown command {name!r}", hint="`ocirun --help` lists the commands")
+    into.command = command
+    _take_options(left, ((*command.options, HELP), GLOBAL_OPTIONS), into.arguments, into)
+    if not into.has("help") and not into.has("version"):
+        _check_arguments(command, into.arguments)
 
 
-def _parse_options(
-    words: list[str], options: Sequence[Option], result: Invocation, *, stop_at_argument: bool
-) -> list[str]:
-    arguments: list[str] = []
-    while words:
-        word = words.pop(0)
-        if word == "--":
-            return arguments + words
-        if word == "-" or not word.startswith("-"):
-            if stop_at_argument:
-                return [word, *words]
-            arguments.append(word)
-        else:
-            _parse_option(word, words, options, result)
-    return arguments
-
-
-def _parse_option(
-    word: str, words: list[str], options: Sequence[Option], result: Invocation
+def _take_options(
+    words: list[str], tables: Sequence[Sequence[Option]], arguments: list[str] | None, into: Invocation
 ) -> None:
-    name, equals, value = word.lstrip("-").partition("=")
-    option = _find(name, word, options)
-    if option is None:
-        if _parse_cluster(word, options, result):
+    """Take options from the front of `words`, and arguments among them; without `arguments` stop at the first."""
+    while words:
+        if words[0] == "--":
+            words.pop(0)
+            break
+        if words[0] != "-" and words[0].startswith("-"):
+            _take_option(words, tables, into)
+        elif arguments is None:
             return
-        raise UsageError(f"unknown option {word.partition('=')[0]}, see {PROGRAM} --help")
-    if option.value is None:
-        if equals and value not in ("true", "false"):
-            raise UsageError(f"option --{option.name} takes no value")
-        if value == "false":
-            result.switches.discard(option.name)
         else:
-            result.switches.add(option.name)
-        return
-    if not equals:
-        if not words:
-            raise UsageError(f"option --{option.name} needs a value: {option.value}")
-        value = words.pop(0)
-    result.values[option.name] = value
+            arguments.append(words.pop(0))
+    if arguments is not None:
+        arguments += words
+        words.clear()
 
 
-def _find(name: str, word: str, options: Sequence[Option]) -> Option | None:
-    for option in options:
-        if option.name == name or (option.short == name and not word.startswith("--")):
-            return option
+def _take_option(words: list[str], tables: Sequence[Sequence[Option]], into: Invocation) -> None:
+    word = words.pop(0)
+    name, equals, value = word.removeprefix("-").removeprefix("-").partition("=")
+    option = _find(name, tables)
+    if option is not None:
+        _set(option, value if equals else None, words, into)
+    elif word.startswith("--") or not _take_letters(word[1:], words, tables[0], into):
+        raise UsageError(f"unknown option {word.partition('=')[0]!r}", hint=_help_hint(into))
+
+
+def _find(name: str, tables: Sequence[Sequence[Option]]) -> Option | None:
+    for table in tables:
+        for option in table:
+            if option.name == name:
+                return option
     return None
 
 
-def _parse_cluster(word: str, options: Sequence[Option], result: Invocation) -> bool:
-    """Take "-qf" as "-q -f" where all of them are switches."""
-    if word.startswith("--"):
-        return False
-    found = []
-    for letter in word[1:]:
-        option = _find(letter, word, options)
-        if option is None or option.value is not None:
+def _take_letters(
+    letters: str, words: list[str], table: Sequence[Option], into: Invocation
+) -> bool:
+    """Take "qf=json" as -q and -f json; False, and nothing taken, where a letter is not known."""
+    found: list[tuple[Option, str | None]] = []
+    letters, equals, value = letters.partition("=")
+    while letters:
+        option = next((each for each in table if each.short == letters[0]), None)
+        letters = letters[1:]
+        if option is None:
             return False
-        found.append(option.name)
-    result.switches.update(found)
+        if option.value is not None and letters:
+            found.append((option, letters + equals + value))
+            letters = equals = ""
+        else:
+            found.append((option, value if equals and not letters else None))
+    for option, attached in found:
+        _set(option, attached, words, into)
     return bool(found)
 
 
-def help_text(command: Command | None) -> str:
-    """Return the help of the program or of a command."""
-    if command is None:
-        lines = [
-            f"usage: {PROGRAM} [OPTIONS] COMMAND [OPTIONS] [ARGUMENTS]",
-            "",
-            "A container runtime after the Open Container Initiative's specification.",
-            "",
-            "commands:",
-            *(f"  {each.name:<10} {each.help}" for each in COMMANDS),
-            "",
-            "options:",
-        ]
-        options: Sequence[Option] = GLOBAL_OPTIONS
-    else:
-        usage = f"usage: {PROGRAM} {command.name} [OPTIONS] {command.arguments}".rstrip()
-        lines = [usage, "", command.help, "", "options:"]
-        options = options_of(command)
-    for option in options:
-        left = f"--{option.name}" + (f" {option.value}" if option.value else "")
-        if option.short:
-            left = f"-{option.short}, {left}"
-        default = f" (default: {option.default})" if option.default else ""
-        lines.append(f"  {left:<28} {option.help}{default}")
-    return "\n".join(lines) + "\n"
+def _set(option: Option, value: str | None, words: list[str], into: Invocation) -> None:
+    """Set an option to the value that was given with it, None for none."""
+    if option.value is None:
+        if value is None or value in _TRUE:
+            into.switches.add(option.name)
+        elif value in _FALSE:
+            into.switches.discard(option.name)
+        else:
+            raise UsageError(f"option --{option.name} takes no value but true or false")
+        return
+    if value is None:
+        if not words:
+            raise UsageError(f"option --{option.name} needs a value: {option.value}")
+        value = words.pop(0)
+    if option.choices and value not in option.choices:
+        raise UsageError(f"option --{option.name} is one of {', '.join(option.choices)}, not {value!r}")
+    into.values[option.name] = value
+
+
+def _check_arguments(command: Command, given: Sequence[str]) -> None:
+    hint = f"usage: {usage(command)}"
+    for position, name in enumerate(command.arguments):
+        if position >= len(given) and not name.startswith("["):
+            raise UsageError(f"the argument {name} is missing", hint=hint)
+    if len(given) > len(command.arguments):
+        raise UsageError(f"one argument too many: {given[len(command.arguments)]!r}", hint=hint)
+
+
+def _help_hint(into: Invocation) -> str:
+    command = f" {into.command.name}" if into.command is not None else ""
+    return f"`ocirun{command} --help` lists the options"
+
+
+def usage(command: Command) -> str:
+    """Return the line that says how a command is called."""
+    return " ".join(("ocirun", command.name, "[OPTIONS]", *command.arguments))

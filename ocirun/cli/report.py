@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the command says when something is wrong: on stderr for people, in --log for engines.
 
-Engines read the last line of level "error" and its `msg`; `level`, `msg` and `time` are the keys that containerd and
-podman know, the others are for whoever wants more.
+Engines take the last line of level "error" and show its `msg`.  They know the keys `level`, `msg` and `time`; the
+others are for whoever wants more than text.
 """
 
 from __future__ import annotations
 
 import os
-import sys
-import time
 
-from ocirun.errors import InvalidConfig, KernelError, OcirunError, errno_text
+from ocirun.cli import encode
+from ocirun.errors import InvalidConfig, OcirunError, errno_text
 from ocirun.strict_json import dumps
 
 TYPE_CHECKING = False
@@ -22,109 +21,127 @@ _LEVELS = ("error", "warning", "info", "debug")
 
 
 class Reporter:
-    """Writes messages in the format and to the file that the global options name."""
+    """Writes messages where and how the global options say, as far as they were understood."""
 
-    def __init__(self, invocation: Invocation | None = None) -> None:
-        self.log: str | None = None
-        self.format = "text"
-        self.debug = False
-        self._level = "warning"
-        self.container_id: str | None = None
-        self.command = ""
-        if invocation is not None:
-            self.log = invocation.value("log") or None
-            self.format = invocation.value("log-format", "text") or "text"
-            self.debug = invocation.has("debug")
-            self._level = "debug" if self.debug else invocation.value("log-level", "warning") or "warning"
-            if invocation.command is not None:
-                self.command = invocation.command.name
-                if invocation.command.arguments.startswith("ID") and invocation.arguments:
-                    self.container_id = invocation.arguments[0]
+    def __init__(self, invocation: Invocation) -> None:
+        self._invocation = invocation
 
     def error(self, error: BaseException) -> None:
-        """Report the error that ends the command."""
+        """Report what ended the command."""
         text = _message(error)
-        extra = _details(error, self.container_id)
-        if self.log is not None:
-            self._append("error", text.replace("\n", "; "), extra)
+        details = {"code": _code(error), **_details(error, self._invocation.container_id)}
+        if not self._record("error", text.replace("\n", "; "), details):
+            return
         if isinstance(error, InvalidConfig):
-            # One problem a line, each beginning with its pointer.
-            self._stderr(text)
+            _write_stderr(text)  # one problem a line, each beginning with its pointer
         else:
-            where = " ".join(part for part in (self.command, self.container_id) if part)
-            self._stderr(f"ocirun: {where}: {text}" if where else f"ocirun: {text}")
+            command = self._invocation.command
+            about = (command.name if command is not None else None, self._invocation.container_id)
+            where = "".join(f" {escape(each)}" for each in about if each)
+            _write_stderr(f"ocirun:{where + ':' if where else ''} {escape(text)}")
         hint = getattr(error, "hint", None)
         if hint:
-            self._stderr(f"hint: {hint}")
+            _write_stderr(f"hint: {escape(hint)}")
         for note in getattr(error, "__notes__", ()):
-            self._stderr(f"note: {note}")
+            _write_stderr(f"note: {escape(note)}")
 
     def warning(self, text: str) -> None:
-        """Report something that is no error."""
-        if _LEVELS.index(self._level if self._level in _LEVELS else "warning") < 1:
+        """Report something that is no error; on stderr only where there is no log."""
+        level = "debug" if self.debug else self._invocation.value("log-level") or "warning"
+        if _LEVELS.index(level) < _LEVELS.index("warning"):
             return
-        if self.log is not None:
-            self._append("warning", text, {})
-        else:
-            self._stderr(f"ocirun: warning: {text}")
+        if self._record("warning", text, {}) and self._invocation.value("log") is None:
+            _write_stderr(f"ocirun: warning: {escape(text)}")
 
-    def _append(self, level: str, text: str, extra: dict[str, object]) -> None:
-        now = time.time_ns()
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 1_000_000_000))
-        stamp += f".{now % 1_000_000_000:09d}Z"
-        if self.format == "json":
-            line = dumps({"level": level, "msg": text, "time": stamp, **extra})
-        else:
-            line = f"{stamp} {level}: {text}"
-        assert self.log is not None
-        try:
-            fd = os.open(
-                self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY, 0o644
-            )
-            try:
-                # One write: lines of several processes do not mix.
-                os.write(fd, (line + "\n").encode("utf-8", "surrogateescape"))
-            finally:
-                os.close(fd)
-        except OSError as error:
-            self._stderr(f"ocirun: cannot write to the log {self.log}: {error.strerror}")
+    @property
+    def debug(self) -> bool:
+        """Whether whoever called wants to know where ocirun itself failed."""
+        return self._invocation.has("debug")
 
-    def _stderr(self, text: str) -> None:
+    def _record(self, level: str, text: str, details: dict[str, object]) -> bool:
+        """Write to the log; False where stderr was the log."""
+        path = self._invocation.value("log")
+        is_json = self._invocation.value("log-format") == "json"
+        if path is None and not is_json:
+            return True
+        stamp = _now()
+        if is_json:
+            line = dumps({"level": level, "msg": text, "time": stamp, **details})
+        else:
+            line = f"{stamp} {level}: {escape(text)}"
+        if path is None:
+            _write_stderr(line)
+            return False
         try:
-            os.write(2, (text + "\n").encode("utf-8", "surrogateescape"))
-        except OSError:
-            pass  # closed or full: there is nobody to tell
+            _append(path, line)
+        except OSError as failure:
+            _write_stderr(f"ocirun: cannot write to the log: {escape(_message(failure))}")
+        return True
+
+
+def _append(path: str, line: str) -> None:
+    # A FIFO that nobody reads must not hang us.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    fd = os.open(path, flags, 0o644)
+    try:
+        # One write: the lines of several processes do not mix.
+        os.write(fd, encode(line + "\n"))
+    finally:
+        os.close(fd)
+
+
+def _now() -> str:
+    """Return the time as RFC 3339 has it, in UTC, to the microsecond."""
+    import time
+
+    seconds, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{microseconds:06}Z"
 
 
 def _message(error: BaseException) -> str:
     if isinstance(error, OcirunError):
         return str(error)
     if isinstance(error, OSError) and error.errno is not None:
-        place = f"{error.filename}: " if error.filename else ""
+        place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
         return f"{place}{errno_text(error.errno)}"
-    return f"internal error: {type(error).__name__}: {error}"
+    text = f"internal error: {type(error).__name__}: {error}"
+    return " ".join(text.split())
+
+
+def _code(error: BaseException) -> str:
+    if isinstance(error, OcirunError):
+        return error.code
+    return "syscall" if isinstance(error, OSError) else "internal"
 
 
 def _details(error: BaseException, container_id: str | None) -> dict[str, object]:
-    details: dict[str, object] = {"code": getattr(error, "code", "os" if isinstance(error, OSError) else "internal")}
-    if container_id is not None:
-        details["id"] = container_id
-    for name in ("op", "json_pointer", "hint"):
-        value = getattr(error, name, None)
-        if value:
-            details[name] = value
-    if isinstance(error, KernelError | OSError) and error.errno is not None:
-        details["errno"] = error.errno
-    return details
+    """Return what a program may want to know, in the order op, id, errno, json_pointer, hint."""
+    details = {
+        "op": getattr(error, "op", None),
+        "id": container_id or getattr(error, "container_id", None),
+        "errno": getattr(error, "errno", None),
+        "json_pointer": getattr(error, "json_pointer", None),
+        "hint": getattr(error, "hint", None),
+    }
+    return {key: value for key, value in details.items() if value is not None}
 
 
-def print_text(text: str) -> None:
-    """Write to standard output; a reader that went away is no error of ours."""
-    data = text.encode("utf-8", "surrogateescape")
-    while data:
-        data = data[os.write(1, data) :]
+def escape(text: str) -> str:
+    """Return the text on one line, with nothing in it that acts on a terminal: it may come from a container."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def silence_closed_output() -> None:
-    """Make the interpreter's own flush at exit quiet."""
-    sys.stdout = sys.stderr = None  # type: ignore[assignment]
+def print_traceback(error: BaseException) -> None:
+    """Show where ocirun itself failed."""
+    from traceback import format_exception
+
+    _write_stderr("".join(format_exception(error)).rstrip())
+
+
+def _write_stderr(text: str) -> None:
+    try:
+        os.write(2, encode(text + "\n"))
+    except OSError:
+        pass  # closed or full: there is nobody to tell

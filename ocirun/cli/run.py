@@ -1,143 +1,161 @@
 # SPDX-License-Identifier: Apache-2.0
-"""run: create, start, and in the foreground stay until the process ends.
+"""run: create and start; in the foreground stay until the process ends, and end as it did.
 
-Signals that reach us go to the container's process, except those that mean ourselves: SIGCHLD, SIGPIPE, SIGURG (the
-runtimes' own), SIGWINCH, which resizes the terminal, and those that stop or cannot be caught.
+Signals that reach us meanwhile go to the container's process.  Not forwarded are:
+
+- KILL and STOP, which cannot be caught; TSTP, TTIN and TTOU, by which a shell stops and continues us;
+- CHLD, on which we reap what we adopted; WINCH, on which the container's terminal gets the size of ours;
+- PIPE and URG, which concern our own descriptors; ILL, TRAP, ABRT, BUS, FPE and SEGV, which tell of our own faults.
+
+Before the process runs, a signal that asks to end us undoes what was begun.
 """
 
 from __future__ import annotations
 
 import os
 
-from ocirun.cli.lifecycle import create_container
-from ocirun.cli.parser import UsageError
-from ocirun.errors import ContainerNotRunning, KernelError, OcirunError
+from ocirun import _native
+from ocirun.cli import FAILURE
+from ocirun.cli.lifecycle import create_container, notify_socket
+from ocirun.cli.signals import RTMAX, RTMIN, SIGNALS, handle_all, raise_at_termination
+from ocirun.errors import KernelError, OcirunError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.cli.parser import Invocation
-    from ocirun.cli.report import Reporter
     from ocirun.cli.terminal import Terminal
     from ocirun.container import Container
     from ocirun.runtime import Runtime
 
-_SIGWINCH = 28
-_NOT_FORWARDED = frozenset({9, 13, 17, 19, 20, 21, 22, 23, _SIGWINCH})
-_PR_SET_CHILD_SUBREAPER = 36
+_CHLD, _WINCH = SIGNALS["CHLD"], SIGNALS["WINCH"]
+_NOT_FORWARDED = frozenset(
+    SIGNALS[name]
+    for name in (
+        "KILL", "STOP", "TSTP", "TTIN", "TTOU", "CHLD", "WINCH", "PIPE", "URG",
+        "ILL", "TRAP", "ABRT", "BUS", "FPE", "SEGV",
+    )
+)  # fmt: skip
+_FORWARDED = frozenset((*range(1, 32), *range(RTMIN, RTMAX + 1))) - _NOT_FORWARDED
 
 
-def run(invocation: Invocation, runtime: Runtime, reporter: Reporter) -> int:
-    """The command `run`; returns the process's exit code, 128 + N for signal N."""
-    detach = invocation.has("detach")
-    if not invocation.has("no-subreaper") and not detach:
-        _adopt_orphans()
-    terminal = _open_terminal(invocation, runtime, detach=detach)
+def run(invocation: Invocation, runtime: Runtime) -> int:
+    """The command `run`: the process's exit code, 128 + N after signal N; 0 with --detach."""
+    raise_at_termination()
+    if invocation.has("detach"):
+        container = create_container(invocation, runtime)
+        _start(container, runtime)
+        return 0
+    if not invocation.has("no-subreaper"):
+        _native.adopt_orphans()
+    terminal = None
+    if invocation.value("console-socket") is None:
+        from ocirun.cli.terminal import Terminal
+
+        # Whether config.json wants a terminal shows when the library sends one.
+        terminal = Terminal()
     try:
-        overrides = {} if terminal is None else {"console_fd": terminal.socket}
-        container = create_container(invocation, runtime, **overrides)
-        try:
-            return _run(container, terminal, invocation, runtime, detach=detach)
-        finally:
-            container.close()
+        console = None if terminal is None else terminal.socket
+        container = create_container(invocation, runtime, console)
+        code = _stay(container, runtime, terminal)
     finally:
         if terminal is not None:
             terminal.close()
+    return _finish(invocation, runtime, code)
 
 
-def _run(
-    container: Container,
-    terminal: Terminal | None,
-    invocation: Invocation,
-    runtime: Runtime,
-    *,
-    detach: bool,
-) -> int:
-    try:
-        if terminal is not None:
-            terminal.receive()
-        forward = None if detach else Forwarding(container, terminal)
-        container.start(notify_socket=os.environ.get("NOTIFY_SOCKET") or None)
-        if forward is None:
-            return 0
-        code = forward.wait()
-    except BaseException as error:
-        # As if never attempted; a start that failed by a hook has deleted it already.
+def _stay(container: Container, runtime: Runtime, terminal: Terminal | None) -> int:
+    with container:
         try:
-            runtime.delete(container.id, force=True)
-        except OcirunError as failure:
-            error.add_note(f"while deleting: {failure}")
+            has_terminal = terminal is not None and terminal.receive()
+        except BaseException as error:
+            _undo(container, runtime, error)
+            raise
+        _start(container, runtime)
+        return Foreground(container, terminal if has_terminal else None).wait()
+
+
+def _start(container: Container, runtime: Runtime) -> None:
+    try:
+        container.start(notify_socket=notify_socket())
+    except BaseException as error:
+        _undo(container, runtime, error)
         raise
-    if not invocation.has("keep"):
+
+
+def _undo(container: Container, runtime: Runtime, error: BaseException) -> None:
+    """As if never attempted; a start that failed by a hook has deleted the container already."""
+    try:
         runtime.delete(container.id, force=True)
+    except OcirunError as failure:
+        error.add_note(f"while deleting the container: {failure}")
+
+
+def _finish(invocation: Invocation, runtime: Runtime, code: int) -> int:
+    if invocation.has("keep"):
+        return code
+    try:
+        runtime.delete(invocation.arguments[0], force=True)
+    except OcirunError as error:
+        # How the process ended is what our caller waits for.
+        runtime.warn(f"the container is not deleted: {error}")
+        return code or FAILURE
     return code
 
 
-def _open_terminal(invocation: Invocation, runtime: Runtime, *, detach: bool) -> Terminal | None:
-    """Return a terminal of our own where config.json wants one and nobody else takes it."""
-    if invocation.value("console-socket") is not None:
-        return None
-    from ocirun.bundle import read_config
-    from ocirun.strict_json import loads
-
-    document = loads(read_config(invocation.value("bundle") or os.getcwd(), invocation.value("config")))
-    process = document.get("process") if isinstance(document, dict) else None
-    if not isinstance(process, dict) or process.get("terminal") is not True:
-        return None
-    if detach:
-        raise UsageError("cannot allocate a terminal in the background: pass --console-socket")
-    from ocirun.cli.terminal import Terminal
-
-    return Terminal()
-
-
-def _adopt_orphans() -> None:
-    """Become the parent of what the container leaves behind, so that it can be reaped (prctl(2))."""
-    import ctypes
-
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-class Forwarding:
-    """Passes signals on to the container's process while we wait for it."""
+class Foreground:
+    """Waits for the container's process; passes signals, and what is typed and shown, on meanwhile."""
 
     def __init__(self, container: Container, terminal: Terminal | None) -> None:
-        import _signal
-
         self._container = container
         self._terminal = terminal
-        for number in range(1, _signal.NSIG):
-            if number not in _NOT_FORWARDED and number not in (32, 33):
-                _signal.signal(number, self._handle)
-        _signal.signal(_SIGWINCH, self._resize)
-
-    def _handle(self, number: int, _frame: object) -> None:
-        try:
-            self._container.kill(number)
-        except (ContainerNotRunning, KernelError):
-            pass  # it ended meanwhile: wait() is about to return
-
-    def _resize(self, _number: int, _frame: object) -> None:
-        if self._terminal is not None:
-            self._terminal.resize()
+        self._pidfd = container.pidfd()
+        # A signal that arrives just before poll(2) would not end it; a byte in a pipe does.
+        self._signals, wakeup = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        handle_all((*_FORWARDED, _CHLD, _WINCH), wakeup)
 
     def wait(self) -> int:
-        """Wait for the process, copying the terminal meanwhile."""
-        if self._terminal is not None:
-            pidfd = self._container.pidfd()
+        """Return the exit code of the process.  Its descriptors live as long as we do."""
+        import gc
+        import select
+
+        gc.enable()  # the launcher turns it off for commands that are over in a moment
+        terminal = self._terminal
+        ready: dict[int, int] = {}
+        while self._pidfd not in ready:
+            poll = select.poll()
+            poll.register(self._pidfd, select.POLLIN)
+            poll.register(self._signals, select.POLLIN)
+            for fd, events in terminal.interests() if terminal is not None else ():
+                poll.register(fd, events)
+            ready = dict(poll.poll())
+            if self._signals in ready:
+                for number in os.read(self._signals, 4096):
+                    self._take(number)
+            if terminal is not None:
+                terminal.copy(ready)
+        if terminal is not None:
+            terminal.drain()
+        return self._container.wait()
+
+    def _take(self, number: int) -> None:
+        if number == _CHLD:
+            self._reap()
+        elif number == _WINCH:
+            if self._terminal is not None:
+                self._terminal.resize()
+        elif number in _FORWARDED:
             try:
-                self._terminal.copy(pidfd)
-            finally:
-                os.close(pidfd)
-        code = self._container.wait()
-        self._reap()
-        return code
+                _native.pidfd_signal(self._pidfd, number)
+            except KernelError:
+                pass  # ESRCH: it has ended, and poll(2) is about to say so
 
     def _reap(self) -> None:
-        """Reap what was adopted and has ended; what still runs is not waited for."""
-        try:
-            while os.waitpid(-1, os.WNOHANG)[0] > 0:
-                pass
-        except ChildProcessError:
-            pass
-
-
+        """Reap what was adopted and has ended.  The container's own process is left to Container.wait."""
+        while True:
+            try:
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if found is None or found.si_pid == self._container.pid:
+                return
+            os.waitpid(found.si_pid, os.WNOHANG)

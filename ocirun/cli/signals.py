@@ -1,39 +1,92 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names and numbers of signals.  The module `signal` would import `enum`, which costs more than a kill."""
+"""Signals: their names and numbers, and what they do to a command that is creating a container.
+
+The module `signal` is not used: it imports `enum`, which takes longer than a kill.
+Kernel: signal(7), in the numbering of x86 and ARM
+"""
 
 from __future__ import annotations
 
 from ocirun.cli.parser import UsageError
 
-#: signal(7), the numbering of x86 and ARM.
-SIGNALS = {
-    name: number
-    for number, name in enumerate(
-        (
-            "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
-            "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
-            "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
-        ),
-        start=1,
-    )
-}  # fmt: skip
-SIGNALS |= {"IOT": 6, "POLL": 29, "CLD": 17}
-RTMIN, RTMAX = 34, 64
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import NoReturn
+
+_NAMES = (
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
+    "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
+    "PWR", "SYS",
+)  # fmt: skip
+SIGNALS = {name: number for number, name in enumerate(_NAMES, start=1)}
+SIGNALS |= {"IOT": 6, "CLD": 17, "POLL": 29}
+RTMIN, RTMAX = 34, 64  # as glibc counts: it keeps 32 and 33
+
+#: What ends a process by default and somebody may send to one that creates a container.
+TERMINATING = tuple(SIGNALS[name] for name in ("HUP", "INT", "QUIT", "ALRM", "TERM", "USR1", "USR2"))
 
 
 def parse_signal(text: str) -> int:
-    """Return the number of a signal given as a number or a name, with or without SIG.  Errors: UsageError."""
-    if text.isascii() and text.isdigit() and len(text) <= 2:
-        number = int(text)
-        if 0 < number <= RTMAX:
-            return number
-    name = text.upper().removeprefix("SIG")
+    """Return the number of a signal given as 1 to 64 or as a name, in any case, with or without SIG; also RTMIN+n.
+
+    0, the probe of kill(2), is refused: `state` tells more.  Errors: UsageError.
+    """
+    if text.isascii() and text.isdigit() and len(text) <= 2 and 0 < int(text) <= RTMAX:
+        return int(text)
+    name = text.upper().removeprefix("SIG") if text.isascii() else ""
     if name in SIGNALS:
         return SIGNALS[name]
-    for base, start, sign in (("RTMIN", RTMIN, "+"), ("RTMAX", RTMAX, "-")):
+    for base, start, sign in (("RTMIN", RTMIN, 1), ("RTMAX", RTMAX, -1)):
         if name == base:
             return start
-        offset = name.removeprefix(base + sign)
-        if offset != name and offset.isascii() and offset.isdigit() and int(offset) <= RTMAX - RTMIN:
-            return start + int(offset) if sign == "+" else start - int(offset)
-    raise UsageError(f"unknown signal {text!r}")
+        offset = name.removeprefix(base + ("+" if sign > 0 else "-"))
+        if offset != name and offset.isdigit() and len(offset) <= 2 and int(offset) <= RTMAX - RTMIN:
+            return start + sign * int(offset)
+    raise UsageError(f"unknown signal {text!r}", hint="a number from 1 to 64, or a name such as TERM or RTMIN+1")
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal told us to end; `number` says which."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def raise_at_termination() -> None:
+    """From now on raise Interrupted when a signal asks to end, so that what was begun is undone.
+
+    The first one only: the undoing is not to be interrupted itself.  What our caller ignores (nohup) stays ignored.
+    """
+    import _signal  # type: ignore[import-not-found]
+
+    for number in _handled(TERMINATING):
+        _signal.signal(number, _raise)
+
+
+def _raise(number: int, _frame: object) -> NoReturn:
+    import _signal
+
+    for each in TERMINATING:
+        _signal.signal(each, _signal.SIG_IGN)
+    raise Interrupted(number)
+
+
+def _handled(numbers: Iterable[int]) -> list[int]:
+    import _signal
+
+    return [number for number in numbers if _signal.getsignal(number) != _signal.SIG_IGN]
+
+
+def handle_all(numbers: Iterable[int], wakeup: int) -> None:
+    """From now on write the number of each of these signals as a byte to the pipe *wakeup*, and do nothing else."""
+    import _signal
+
+    _signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+    for number in _handled(numbers):
+        _signal.signal(number, _ignore)
+
+
+def _ignore(_number: int, _frame: object) -> None:
+    """Keep the default action away; what is to be done, whoever reads the pipe knows."""

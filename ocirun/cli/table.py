@@ -9,163 +9,183 @@ if TYPE_CHECKING:
 
 
 class Option:
-    """An option: long name, optional short one, the name of its value (None for a switch), and help."""
+    """An option.
 
-    __slots__ = ("default", "help", "name", "short", "value")
+    name: the long name; short: one letter; value: what the value is called, None for a switch; choices: the values
+    that are accepted, all where empty; default: for the help; help: a phrase, None for what is accepted for the sake
+    of others and not shown.
+    """
+
+    __slots__ = ("choices", "default", "help", "name", "short", "value")
 
     def __init__(
         self,
         name: str,
-        help: str,  # noqa: A002  # the field's word
+        help: str | None,  # noqa: A002  # the word for it
         *,
         short: str | None = None,
         value: str | None = None,
+        choices: tuple[str, ...] = (),
         default: str | None = None,
     ) -> None:
         self.name = name
         self.help = help
         self.short = short
         self.value = value
+        self.choices = choices
         self.default = default
 
 
 class Command:
-    """A command: its options, and the least and most arguments it takes, named in `arguments`."""
+    """A command: the module and function that run it, and the arguments that it takes, optional ones in brackets.
 
-    __slots__ = ("arguments", "help", "least", "module", "most", "name", "options")
+    `needs_root` says whether it works on the containers of a state root.
+    """
+
+    __slots__ = ("arguments", "function", "help", "module", "name", "needs_root", "options")
 
     def __init__(
         self,
         name: str,
         help: str,  # noqa: A002
         module: str,
-        arguments: str,
-        least: int,
-        most: int,
+        arguments: tuple[str, ...] = (),
         options: Sequence[Option] = (),
+        *,
+        function: str | None = None,
+        needs_root: bool = True,
     ) -> None:
         self.name = name
         self.help = help
         self.module = module
         self.arguments = arguments
-        self.least = least
-        self.most = most
         self.options = tuple(options)
+        self.function = function or name
+        self.needs_root = needs_root
 
+
+HELP = Option("help", "print this help", short="h")
+TEXT_OR_JSON = ("text", "json")
 
 GLOBAL_OPTIONS = (
-    Option("root", "directory of the state of containers", value="DIR"),
+    Option("root", "directory of the containers' state (default: /run/ocirun)", value="DIR"),
     Option("log", "append messages to FILE as well", value="FILE"),
-    Option("log-format", "text or json", value="FORMAT", default="text"),
-    Option("log-level", "error, warning, info or debug", value="LEVEL", default="warning"),
-    Option("debug", "say more, with tracebacks of errors of ocirun itself"),
-    Option("cgroup-manager", "cgroupfs or disabled", value="MANAGER", default="cgroupfs"),
-    Option("systemd-cgroup", "use systemd for cgroups (not in this build)"),
-    Option("rootless", "true, false or auto; accepted for the sake of engines", value="MODE"),
+    Option("log-format", "how", value="FORMAT", choices=TEXT_OR_JSON, default="text"),
+    Option(
+        "log-level",
+        "what",
+        value="LEVEL",
+        choices=("error", "warning", "info", "debug"),
+        default="warning",
+    ),
+    Option("debug", "as --log-level debug, and say where ocirun itself failed"),
+    Option(
+        "cgroup-manager",
+        "who makes cgroups",
+        value="NAME",
+        choices=("cgroupfs", "disabled", "systemd"),
+        default="cgroupfs",
+    ),
+    Option("systemd-cgroup", "as --cgroup-manager systemd, which is not in this build"),
+    Option("rootless", None, value="BOOL", choices=("true", "false", "auto")),
+    Option("criu", None, value="PATH"),
     Option("version", "print the version", short="v"),
-    Option("help", "print this help", short="h"),
+    HELP,
 )
 
-_HELP = Option("help", "print this help", short="h")
+_BUNDLE = Option(
+    "bundle", "directory of the bundle (default: the working directory)", short="b", value="DIR"
+)
+_CONFIG = Option("config", "another config.json, relative to the bundle", short="f", value="FILE")
+_FORMAT = Option("format", "how to print it", value="FORMAT", choices=TEXT_OR_JSON, default="text")
+_REGEX = Option("regex", "ID is a regular expression, for all containers it matches", short="r")
 
 _CREATE_OPTIONS = (
-    Option("bundle", "directory of the bundle (default: the working directory)", short="b", value="DIR"),
-    Option("config", "another config.json, relative to the bundle", short="f", value="FILE"),
-    Option("console-socket", "unix socket that gets the terminal", value="PATH"),
-    Option("pidfd-socket", "unix socket that gets a pidfd of the container's init", value="PATH"),
-    Option("pid-file", "write the pid of the container's init to FILE", short="p", value="FILE"),
-    Option("no-pivot", "chroot instead of pivot_root, for an initramfs"),
-    Option("no-new-keyring", "leave the container in the caller's session keyring"),
-    Option("preserve-fds", "keep N descriptors from 3 on", value="N", default="0"),
+    _BUNDLE,
+    _CONFIG,
+    Option("console-socket", "unix socket that gets the main side of the terminal", value="PATH"),
+    Option("pidfd-socket", "unix socket that gets a pidfd of the container's process", value="PATH"),
+    Option("pid-file", "write the pid of the container's process to FILE", value="FILE"),
+    Option("no-pivot", "change the root without pivot_root(2), for use on a ramdisk"),
+    Option("no-new-keyring", "stay in the caller's session keyring"),
+    Option("preserve-fds", "pass N descriptors on, from 3", value="N", default="0"),
+    Option("no-subreaper", "do not adopt orphans of the container (run)"),
 )
-_REGEX = Option("regex", "ID is a regular expression for the ids of several containers", short="r")
 
 COMMANDS = (
-    Command("create", "create a container from a bundle", "lifecycle", "ID", 1, 1, _CREATE_OPTIONS),
-    Command("start", "execute the process of a created container", "lifecycle", "ID", 1, 1),
-    Command("state", "print the state of a container as JSON", "listing", "ID", 1, 1),
+    Command("create", "create a container", "lifecycle", ("ID",), _CREATE_OPTIONS),
+    Command("start", "execute the process of a created container", "lifecycle", ("ID",)),
+    Command("state", "print the state of a container", "listing", ("ID",)),
     Command(
         "kill",
-        "send a signal (default: SIGTERM) to the process of a container",
+        "send a signal (default: TERM) to the process of a container",
         "lifecycle",
-        "ID [SIGNAL]",
-        1,
-        2,
-        (Option("all", "to all processes of the container", short="a"), _REGEX),
+        ("ID", "[SIGNAL]"),
+        (Option("all", "send it to all processes of the container", short="a"), _REGEX),
     ),
     Command(
         "delete",
         "remove a stopped container",
         "lifecycle",
-        "ID",
-        1,
-        1,
-        (Option("force", "kill it first; no error if there is none", short="f"), _REGEX),
+        ("ID",),
+        (Option("force", "kill it first; without a container do nothing", short="f"), _REGEX),
     ),
     Command(
         "run",
-        "create and start a container",
+        "create and start a container, and delete it when its process ends",
         "run",
-        "ID",
-        1,
-        1,
+        ("ID",),
         (
             *_CREATE_OPTIONS,
-            Option("detach", "return when it runs", short="d"),
-            Option("keep", "do not delete it when it ends"),
-            Option("no-subreaper", "do not adopt orphans of the container"),
+            Option("detach", "return as soon as the process runs", short="d"),
+            Option("keep", "do not delete the container when its process ends"),
         ),
     ),
     Command(
         "list",
         "list the containers",
         "listing",
-        "",
-        0,
-        0,
+        (),
         (
-            Option("format", "table or json", short="f", value="FORMAT", default="table"),
-            Option("quiet", "print the ids alone", short="q"),
+            Option(
+                "format",
+                "how to print them",
+                short="f",
+                value="FORMAT",
+                choices=("table", "json"),
+                default="table",
+            ),
+            Option("quiet", "print the IDs alone", short="q"),
         ),
+        function="list_",
     ),
     Command(
         "spec",
-        "write a config.json to start from",
+        "write a config.json to begin with",
         "inspect",
-        "",
-        0,
-        0,
-        (
-            Option("bundle", "directory to write it to", short="b", value="DIR", default="."),
-            Option("rootless", "for a user who is not root"),
-        ),
+        (),
+        (_BUNDLE, Option("rootless", "for a user other than root")),
+        needs_root=False,
     ),
-    Command("features", "print what this build supports as JSON", "inspect", "", 0, 0),
     Command(
         "validate",
         "print everything that is wrong with a bundle",
         "inspect",
-        "[BUNDLE]",
-        0,
-        1,
-        (
-            Option("format", "text or json", value="FORMAT", default="text"),
-            Option("config", "another config.json, relative to the bundle", short="f", value="FILE"),
-        ),
+        ("[BUNDLE]",),
+        (_CONFIG, _FORMAT),
+        needs_root=False,
     ),
     Command(
         "plan",
         "print what create would do with a bundle",
         "inspect",
-        "[BUNDLE]",
-        0,
-        1,
-        (
-            Option("format", "text or json", value="FORMAT", default="text"),
-            Option("config", "another config.json, relative to the bundle", short="f", value="FILE"),
-        ),
+        ("[BUNDLE]",),
+        (_CONFIG, _FORMAT),
+        needs_root=False,
     ),
-    Command("gc", "remove what interrupted operations left behind", "lifecycle", "", 0, 0),
+    Command("features", "print what ocirun supports", "inspect", needs_root=False),
+    Command("gc", "remove what interrupted commands left behind", "lifecycle"),
+    Command("help", "print the help of a command", "inspect", ("[COMMAND]",), needs_root=False, function="help_"),
 )
 
 
@@ -175,8 +195,3 @@ def find_command(name: str) -> Command | None:
         if command.name == name:
             return command
     return None
-
-
-def options_of(command: Command) -> tuple[Option, ...]:
-    """Return the options of a command, help included."""
-    return (*command.options, _HELP)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A terminal in the foreground: the main side of the container's pty, coupled with our own.
+"""A terminal in the foreground: the main side of the container's pty, coupled with our own terminal.
 
-Kernel: pty(7), termios(3)
+Kernel: pty(7), termios(3), ioctl_tty(2)
 """
 
 from __future__ import annotations
@@ -13,88 +13,152 @@ import termios
 
 from ocirun import _native
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
 _CHUNK = 65536
+#: How much may be typed ahead of a container that does not read.
+_MAX_PENDING = 1 << 20
+_IFLAG, _OFLAG, _CFLAG, _LFLAG, _CC = 0, 1, 2, 3, 6
+_RECEIVE_DEADLINE_S = 10.0
 
 
 class Terminal:
-    """Receives the pty over one end of a socket pair; `socket` is the other, for `Runtime.create`."""
+    """The main side of the container's terminal.
+
+    `socket` is a connected socket for `Runtime.create`, which sends the main side over it if config.json wants a
+    terminal.  Owns all descriptors; close() also gives our terminal its mode back.
+    """
 
     def __init__(self) -> None:
         self._ours, self.socket = _native.socketpair()
-        self.main = -1
-        self._saved: list[object] | None = None
+        self._main = -1
+        self._saved: list[Any] | None = None
+        self._is_open = False
+        self._is_typing = True
+        self._pending = b""
 
-    def receive(self) -> None:
-        """Take the main side, which init has sent before it was created, and make our terminal raw."""
+    def receive(self) -> bool:
+        """Take the main side, which was sent before `create` returned; False where there is none.
+
+        Our own terminal is raw from here on: what is typed is the container's to interpret.
+        """
         os.close(self.socket)
         self.socket = -1
-        self.main = _native.receive_fd(self._ours, 10.0)
-        if os.isatty(0):
-            self._saved = termios.tcgetattr(0)
-            raw = termios.tcgetattr(0)
-            # cfmakeraw(3)
-            raw[0] &= ~(
-                termios.IGNBRK | termios.BRKINT | termios.PARMRK | termios.ISTRIP | termios.INLCR
-                | termios.IGNCR | termios.ICRNL | termios.IXON
-            )  # fmt: skip
-            raw[1] &= ~termios.OPOST
-            raw[2] = raw[2] & ~(termios.CSIZE | termios.PARENB) | termios.CS8
-            raw[3] &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
-            termios.tcsetattr(0, termios.TCSANOW, raw)
+        self._main = _native.receive_fd(self._ours, _RECEIVE_DEADLINE_S)
+        if self._main < 0:
+            return False
+        # A container that does not read must not keep us from showing what it writes.
+        os.set_blocking(self._main, False)
+        self._is_open = True
+        self._make_raw()
         self.resize()
+        return True
+
+    def _make_raw(self) -> None:
+        if not os.isatty(0):
+            return
+        self._saved = termios.tcgetattr(0)
+        mode = termios.tcgetattr(0)
+        # cfmakeraw(3)
+        mode[_IFLAG] &= ~(
+            termios.IGNBRK | termios.BRKINT | termios.PARMRK | termios.ISTRIP | termios.INLCR
+            | termios.IGNCR | termios.ICRNL | termios.IXON
+        )  # fmt: skip
+        mode[_OFLAG] &= ~termios.OPOST
+        mode[_CFLAG] = mode[_CFLAG] & ~(termios.CSIZE | termios.PARENB) | termios.CS8
+        mode[_LFLAG] &= ~(
+            termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN
+        )
+        termios.tcsetattr(0, termios.TCSANOW, mode)
 
     def resize(self) -> None:
-        """Give the container's terminal the size of ours."""
-        if self.main >= 0 and os.isatty(0):
-            size = fcntl.ioctl(0, termios.TIOCGWINSZ, b"\0" * 8)
-            fcntl.ioctl(self.main, termios.TIOCSWINSZ, size)
-
-    def copy(self, stop: int) -> None:
-        """Copy both ways until the container's side is closed or `stop` can be read."""
-        poll = select.poll()
-        poll.register(self.main, select.POLLIN)
-        poll.register(stop, select.POLLIN)
-        poll.register(0, select.POLLIN)
-        while True:
-            try:
-                ready = dict(poll.poll())
-            except InterruptedError:
-                continue
-            if self.main in ready and not self._copy_out():
-                return
-            if 0 in ready and not self._copy_in():
-                poll.unregister(0)
-            if stop in ready and self.main not in ready:
+        """Give the container's terminal the size of ours, if we have one."""
+        for fd in (0, 1, 2):
+            if os.isatty(fd):
+                size = fcntl.ioctl(fd, termios.TIOCGWINSZ, b"\0" * 8)
+                fcntl.ioctl(self._main, termios.TIOCSWINSZ, size)
                 return
 
-    def _copy_out(self) -> bool:
-        try:
-            data = os.read(self.main, _CHUNK)
-        except OSError:
-            return False  # EIO: the last process has closed the other side
-        while data:
-            data = data[os.write(1, data) :]
-        return True
+    def interests(self) -> list[tuple[int, int]]:
+        """Return what to wait for just now, as poll(2) has it."""
+        wanted = []
+        if self._is_open:
+            wanted.append((self._main, select.POLLIN | (select.POLLOUT if self._pending else 0)))
+        if self._is_typing and len(self._pending) < _MAX_PENDING:
+            wanted.append((0, select.POLLIN))
+        return wanted
 
-    def _copy_in(self) -> bool:
+    def copy(self, ready: Mapping[int, int]) -> None:
+        """Copy what can be copied without waiting, but for a slow reader of our own output."""
+        if ready.get(self._main, 0) & ~select.POLLOUT:
+            self._show()
+        if 0 in ready:
+            self._read_typed()
+        if self._pending:
+            self._send_typed()
+
+    def drain(self) -> None:
+        """Show what the container wrote last."""
+        while self._show():
+            pass
+
+    def _show(self) -> bool:
         try:
-            data = os.read(0, _CHUNK)
+            data = os.read(self._main, _CHUNK)
+        except BlockingIOError:
+            return False
         except OSError:
-            data = b""
+            data = b""  # EIO: nobody has the other side open
         if not data:
-            # End-of-file of a pipe or file as a terminal says it.
-            os.write(self.main, b"\x04")
+            self._is_open = False
             return False
         while data:
-            data = data[os.write(self.main, data) :]
+            try:
+                data = data[os.write(1, data) :]
+            except BlockingIOError:
+                # Whoever shares the descriptor made it non-blocking.
+                poll = select.poll()
+                poll.register(1, select.POLLOUT)
+                poll.poll()
         return True
 
+    def _read_typed(self) -> None:
+        try:
+            data = os.read(0, _CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""  # EIO: our terminal is gone
+        if not data:
+            self._is_typing = False
+            data = self._end_of_file()
+        self._pending += data
+
+    def _end_of_file(self) -> bytes:
+        """Return what says on the container's terminal that the input is over, as far as it can be said."""
+        mode = termios.tcgetattr(self._main)
+        return bytes(mode[_CC][termios.VEOF]) if mode[_LFLAG] & termios.ICANON else b""
+
+    def _send_typed(self) -> None:
+        try:
+            self._pending = self._pending[os.write(self._main, self._pending) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._pending = b""  # EIO: nobody is there to read it
+
     def close(self) -> None:
-        """Give our terminal its mode back."""
+        """Close everything and give our terminal its mode back."""
         if self._saved is not None:
-            termios.tcsetattr(0, termios.TCSADRAIN, self._saved)  # type: ignore[arg-type]
+            try:
+                termios.tcsetattr(0, termios.TCSANOW, self._saved)
+            except termios.error:
+                pass  # it is gone
             self._saved = None
-        for fd in (self._ours, self.socket, self.main):
+        for fd in (self._ours, self.socket, self._main):
             if fd >= 0:
                 os.close(fd)
-        self._ours = self.socket = self.main = -1
+        self._ours = self.socket = self._main = -1
