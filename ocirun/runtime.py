@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 
-from ocirun import _native, status
-from ocirun.container import Container
+from ocirun import status
 from ocirun.errors import ContainerNotFound, CorruptState, OcirunError
 from ocirun.spec.state import UNKNOWN, State
 from ocirun.store import Store, remove_flat
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from ocirun.container import Container
     from ocirun.create import CreateOptions
     from ocirun.hooks import HookRunner
     from ocirun.host import HostFacts
@@ -133,6 +133,7 @@ class Runtime:
         self, container_id: str, bundle: str, config_path: str | None, options: CreateOptions
     ) -> Container:
         from ocirun.bundle import read_config
+        from ocirun.container import Container
         from ocirun.create import Creation
         from ocirun.host import HostFacts
         from ocirun.store import check_id
@@ -186,6 +187,8 @@ class Runtime:
     def _open_init(self) -> int:
         """Return the descriptor of the sealed ocirun-init; a fork of the host process makes its own."""
         if self._init < 0:
+            from ocirun import _native
+
             self.store.make_root()
             fd = _native.open_init(self.store.root)
             if self._init < 0:
@@ -207,6 +210,8 @@ class Runtime:
 
     def load(self, container_id: str) -> Container:
         """Return an existing container.  Errors: ContainerNotFound, CorruptState."""
+        from ocirun.container import Container
+
         entry = self.store.open(container_id)
         try:
             record = entry.read_record()
@@ -248,6 +253,8 @@ class Runtime:
 
     def delete(self, container_id: str, *, force: bool = False) -> None:
         """Delete a container by id; with `force` one that does not exist, or hardly does, is no error."""
+        from ocirun.container import Container
+
         container = Container(self, container_id, "", 0, -1)
         try:
             container.delete(force=force)

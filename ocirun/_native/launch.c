@@ -82,6 +82,23 @@ static void consider(const char *bin, const char *library, const char *name, str
 	}
 }
 
+/* Follow the links that lead to the interpreter: through the one in a virtual environment it would go looking for the
+ * environment, which is 1.7 ms for a search path that -S does not even want. */
+static void follow_links(char *path) {
+	static char target[SYS_PATH_MAX], link[40];
+	long fd = sys_openat(AT_FDCWD, path, O_PATH | O_CLOEXEC, 0);
+	if (fd < 0)
+		return;
+	text_number(link + text_copy(link, sizeof link, "/proc/self/fd/"), (uint64_t)fd);
+	long size = sys4(__NR_readlinkat, AT_FDCWD, link, target, sizeof target - 1);
+	sys_close((int)fd);
+	if (size <= 0 || target[0] != '/')
+		return;
+	target[size] = 0;
+	if (exists(target, 1))
+		text_copy(path, SYS_PATH_MAX, target);
+}
+
 static void search(const char *bin, const char *library, struct found *best) {
 	_Alignas(8) static char buffer[8192];
 	long directory = sys_openat(AT_FDCWD, library, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
@@ -124,6 +141,7 @@ void launch_main(const long *stack) {
 		complain("\n");
 		sys1(__NR_exit_group, 1);
 	}
+	follow_links(best.interpreter);
 	size_t room = ((size_t)argc + 5) * sizeof(char *);
 	long memory = sys6(__NR_mmap, 0, (long)room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (memory < 0 && memory > -4096)
