@@ -409,7 +409,7 @@ def test_every_order_of_loading(
         assert result.report["caps"]["effective"] == 0
 
 
-MINIMAL = "execve brk arch_prctl set_tid_address set_robust_list rseq prlimit64 readlinkat getrandom mprotect exit_group"
+MINIMAL = "execve brk arch_prctl set_tid_address set_robust_list rseq prlimit64 readlink readlinkat getrandom mprotect exit_group"
 
 
 def test_minimal_profile(runtime: RuntimeCommand, bundle: Bundle) -> None:

@@ -36,7 +36,7 @@ BAD_IDS = [
     "a*",
     "a~",
 ]
-GOOD_IDS = ["a", "A-b_c.d+e", "0", "-x", "a..b", ".a", "_", "%d".replace("%", "x"), "n" * 100]
+GOOD_IDS = ["a", "A-b_c.d+e", "0", "-x", "a..b", ".a", "_", "n" * 100]
 VERBS = (
     ["create"],
     ["run"],
@@ -135,7 +135,7 @@ def test_something_in_the_place_of_the_container(
 @pytest.mark.ocirun_only("the peers trust the state root")
 @pytest.mark.parametrize("kind", ["link", "fifo", "empty", "garbage", "huge-numbers", "directory"])
 def test_damaged_record(runtime: RuntimeCommand, bundle: Bundle, canary: Canary, kind: str) -> None:
-    """S-62: with its files damaged the container is an error for state, is listed, and can be deleted."""
+    """S-62: with its files damaged the container is still listed, and never forgotten while it runs."""
     container = runtime.create(bundle.seq("ready", "sleep"))
     directory = runtime.root / bundle.id
     kept = {}
@@ -157,10 +157,11 @@ def test_damaged_record(runtime: RuntimeCommand, bundle: Bundle, canary: Canary,
     state = runtime.call("state", bundle.id, timeout=10)
     assert "Traceback" not in state.stderr
     json.loads(runtime.call("list", "--format", "json", timeout=10).ok().stdout)
-    runtime.call("delete", "--force", bundle.id, timeout=20)
+    deleted = runtime.call("delete", "--force", bundle.id, timeout=20)
+    assert "Traceback" not in deleted.stderr
     canary.assert_untouched()
-    # what the damaged record no longer names is cleaned up from the undamaged one
     if directory.exists():
+        # delete kept the directory, because it could not know what to remove: with the record it can
         for path, data in kept.items():
             if path.is_dir() and not path.is_symlink():
                 path.rmdir()
@@ -168,7 +169,7 @@ def test_damaged_record(runtime: RuntimeCommand, bundle: Bundle, canary: Canary,
                 path.unlink(missing_ok=True)
             path.write_bytes(data)
         runtime.call("delete", "--force", bundle.id).ok()
-    container.kill(9)
+    container.wait()
 
 
 @pytest.mark.ocirun_only("the peers trust the state root")

@@ -40,6 +40,7 @@ static void record(const char *path, const char *tag, int with_stdin)
 
 	if (fd < 0)
 		_exit(124);
+	report_own_fd = fd;
 	out_to(fd);
 	j_open('{');
 	j_kstr("verb", "hook");

@@ -35,6 +35,7 @@
 
 extern char **environ;
 char **probe_argv;
+int report_own_fd = -1;
 
 static char scratch[1 << 20];
 
@@ -185,7 +186,7 @@ static void report_fd(int fd)
 	j_close('}');
 }
 
-void report_fds(int skip)
+static void report_fds(void)
 {
 	DIR *dir = opendir("/proc/self/fd");
 	struct statfs fs;
@@ -197,14 +198,14 @@ void report_fds(int skip)
 		while ((entry = readdir(dir))) {
 			int fd = atoi(entry->d_name);
 
-			if (entry->d_name[0] != '.' && fd != dirfd(dir) && fd != skip)
+			if (entry->d_name[0] != '.' && fd != dirfd(dir) && fd != report_own_fd)
 				report_fd(fd);
 		}
 	} else {
 		int own = dir ? dirfd(dir) : -1;
 
 		for (int fd = 0; fd < 65536; fd++)
-			if (fd != own && fd != skip && fcntl(fd, F_GETFD) >= 0)
+			if (fd != own && fd != report_own_fd && fcntl(fd, F_GETFD) >= 0)
 				report_fd(fd);
 	}
 	if (dir)
@@ -501,7 +502,7 @@ void report_members(void)
 
 	/* Descriptors first: nothing below may add one that is then reported. */
 	j_key("fds");
-	report_fds(-1);
+	report_fds();
 	j_kint("pid", getpid());
 	j_kint("ppid", getppid());
 	ids();

@@ -11,11 +11,11 @@ extern char **probe_argv;
 /* every member of the report, to be written inside an object that is already open */
 void report_members(void);
 
+/* a descriptor of the report's own, which it leaves out; -1 for none */
+extern int report_own_fd;
+
 /* one file's metadata as an object */
 void report_stat(const char *path, int follow);
-
-/* {"fd": n, …} for every open descriptor, as a list; `skip` (or -1) is left out */
-void report_fds(int skip);
 
 /* reads a whole (small) file; returns its length or -errno */
 long slurp(const char *path, char *data, size_t size);

@@ -18,6 +18,8 @@ class Holder:
 
     def __init__(self, probe: Path, *unshare: str, verbs: tuple[str, ...] = ()) -> None:
         prefix = ["unshare", *unshare] if unshare else []
+        if "--fork" in unshare:
+            prefix.append("--kill-child")
         self._process = subprocess.Popen(
             [
                 *prefix,
