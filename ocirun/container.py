@@ -197,6 +197,29 @@ class Container:
                 error.add_note(f"while deleting: {failure}")
             raise
 
+    def pause(self) -> None:
+        """Freeze all processes of the container.  Errors: InvalidStatus unless it is created or running."""
+        self._freeze(to_pause=True)
+
+    def resume(self) -> None:
+        """Let the processes go on.  Errors: InvalidStatus unless the container is paused."""
+        self._freeze(to_pause=False)
+
+    def _freeze(self, *, to_pause: bool) -> None:
+        entry = self._open()
+        try:
+            entry.lock()
+            record = entry.read_record()
+            now, _ = status.compute(entry, record)
+            if now not in ((CREATED, RUNNING) if to_pause else (PAUSED,)):
+                words = "container not running" if to_pause and now == STOPPED else (
+                    f"cannot pause a container that is {now}" if to_pause else "container not paused"
+                )
+                raise InvalidStatus(words, status=now, container_id=self.id)
+            with_manager(record, lambda manager: manager.freeze() if to_pause else manager.thaw())
+        finally:
+            entry.close()
+
     def kill(self, signal: int, *, all: bool = False) -> None:  # noqa: A002  # the name of the option
         """Send a signal to the container's process, or with `all` to every process of the container.
 
@@ -245,9 +268,9 @@ class Container:
                 # A create that died before its intent was saved has made nothing but the directory.
                 entry.remove()
                 return
-            except CorruptState:
-                if force:
-                    entry.remove()
+            except CorruptState as error:
+                # What it named can be found no more; without it nothing is removed, so that it can be mended.
+                error.hint = f"what is left of the container is in {entry.path}"
                 raise
             now, _ = status.compute(entry, record)
             if now not in (STOPPED, CREATED) and not force:

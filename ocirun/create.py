@@ -117,12 +117,13 @@ class Creation:
         assert config.root is not None
         self.linux = config.linux
         self.rootfs = os.path.abspath(join_bundle(bundle, config.root.path))
+        self.rootless = facts.euid != 0 or facts.in_user_namespace
         self.cgroup = open_manager(
             cgroup_manager,
             facts.cgroup_layout,
             entry.id,
             self.linux.cgroups_path,
-            rootless=facts.euid != 0 or facts.in_user_namespace,
+            rootless=self.rootless,
         )
         self.hooks = HookRunner(entry.id, bundle, executable, entry.path)
         self.hooks_ran = False
@@ -137,14 +138,12 @@ class Creation:
         try:
             self._save_intent()
             inputs = self._open_inputs()
-            self._make_cgroup()
-            plan = self._build_plan(inputs)
-            self._limit_early()
+            self._make_birthplace()
+            plan = self._build_plan()
             init = self._spawn(plan, inputs)
-            if not self._two_steps:
-                self._limit_late()
+            self._finish_cgroup_unless_forking()
             init.drive(self._handlers(init), self._deadline())
-            self.pid, self.pidfd = init.pid, os.dup(init.pidfd)
+            self.pid, self.pidfd = init.pid, init.pidfd
         except BaseException as error:
             if isinstance(error, HookError):
                 self.hooks_ran = True
@@ -184,7 +183,6 @@ class Creation:
             },
             "init": None,
         }
-        self.entry.write_config(self.config_text)
         self.entry.write_record(self.record)
 
     def _check_rootfs(self) -> None:
@@ -204,6 +202,11 @@ class Creation:
         process = self.config.process
         if process is not None and process.terminal:
             inputs["console"] = self._open_console()
+        elif self.options.console_socket is not None:
+            raise OcirunError(
+                "/process/terminal: a console socket is of no use without a terminal",
+                json_pointer="/process/terminal",
+            )
         if self.seccomp is not None and self.seccomp.listener_path is not None:
             try:
                 agent = _native.connect(self.seccomp.listener_path, stream=True)
@@ -228,9 +231,13 @@ class Creation:
             )
         return self._own(_native.connect(options.console_socket, stream=True))
 
-    def _make_cgroup(self) -> None:
+    def _make_birthplace(self) -> None:
+        """Make the cgroup that init is born in; those of version 1 are made while it works."""
         self._undo.append(lambda: self.cgroup.remove(keep_existing=True))
-        self.cgroup.create()
+        self.cgroup.create_birthplace()
+        if self.rootless:
+            # Some hierarchies may be out of reach, which the plan has to know.
+            self.cgroup.create()
 
     def _spawn(self, plan: Plan, inputs: dict[str, int]) -> InitProcess:
         birthplace = self.cgroup.clone_into()
@@ -251,9 +258,7 @@ class Creation:
         self._own(init.sync)
         return init
 
-    def _build_plan(self, inputs: dict[str, int]) -> Plan:
-        join_fds = [self._own(fd) for fd in self.cgroup.join_fds()]
-        inputs.update((f"cgroup{index}", fd) for index, fd in enumerate(join_fds))
+    def _build_plan(self) -> Plan:
         layout = self.facts.cgroup_layout
         notify = self.options.notify_socket is not None
         plan = build(
@@ -266,7 +271,7 @@ class Creation:
                 privileged=self.facts.euid == 0,
                 unified=layout == "unified",
                 cgroups=[] if layout == "unified" else cgroup_mounts(self.cgroup),
-                cgroup_fds=len(join_fds),
+                join_paths=self.cgroup.join_paths(),
                 seccomp=self.seccomp,
                 keep_count=len(self.options.pass_fds),
                 listen_fds=self.options.listen_fds,
@@ -275,22 +280,29 @@ class Creation:
                 notify_directory=f"{self.entry.path}/{NOTIFY_DIRECTORY}" if notify else None,
             ),
         )
-        self._is_legacy = bool(join_fds)
         self._two_steps = plan.two_steps
         return plan
 
-    def _limit_early(self) -> None:
-        """Set the limits of version 1 on the empty cgroup: its device list is written line by line, and init must not
-        run into half of it.  Not before a fork: pids.limit may be 0, which only a process that is born minds."""
-        if self._is_legacy and not self._two_steps:
+    def _finish_cgroup_unless_forking(self) -> None:
+        """In one step init mounts while this goes on, and waits for it at BARRIER_CGROUP."""
+        if not self._two_steps:
+            self._finish_cgroup()
             self._limit()
+        self.entry.write_config(self.config_text)
 
-    def _limit_late(self) -> int:
-        """Place and limit init after its birth: it waits at a barrier, or has no fork before it."""
-        init = self._init
-        self.cgroup.place(init.pid, cloned=init.placed, joined=True)
-        if not self._is_legacy or self._two_steps:
-            self._limit()
+    def _at_cgroup(self) -> int:
+        if self._two_steps:
+            self._finish_cgroup()
+        return -1
+
+    def _finish_cgroup(self) -> None:
+        if not self.rootless:
+            self.cgroup.create()
+        self.cgroup.place(self._init.pid, cloned=self._init.placed, joined=True)
+
+    def _at_limits(self) -> int:
+        """Init is forked: limits may be set (pids.limit may be 0, which only a process that is born minds)."""
+        self._limit()
         return -1
 
     def _limit(self) -> None:
@@ -302,14 +314,11 @@ class Creation:
     def _handlers(self, init: InitProcess) -> dict[tuple[int, int], Callable[[], int]]:
         return {
             (NEED_ID_MAPS, 0): self._write_maps,
-            (AT_BARRIER, ops.BARRIER_NAMESPACES): self._at_namespaces,
+            (AT_BARRIER, ops.BARRIER_CGROUP): self._at_cgroup,
+            (AT_BARRIER, ops.BARRIER_LIMITS): self._at_limits,
             (AT_BARRIER, ops.BARRIER_CREATE_RUNTIME): self._run_hooks,
             (AT_BARRIER, ops.BARRIER_CREATED): self._save_created,
         }
-
-    def _at_namespaces(self) -> int:
-        # In one step this was done right after the spawn; the barrier only waits for it.
-        return self._limit_late() if self._two_steps else -1
 
     def _write_maps(self) -> int:
         write_maps(self._init.pid, self.linux.uid_mappings, self.linux.gid_mappings)
@@ -355,18 +364,7 @@ class Creation:
         return fd
 
     def _stdio(self) -> list[int]:
-        """Return three open descriptors; what the caller has closed becomes /dev/null, never one of ours (S-33)."""
-        result = []
-        for number, given in enumerate(self.options.stdio):
-            fd = number if given is None else given
-            try:
-                os.fstat(fd)
-            except OSError:
-                fd = self._own(os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW))
-                if os.fstat(fd).st_rdev != os.makedev(1, 3):
-                    raise OcirunError("/dev/null of the host is not the null device") from None
-            result.append(fd)
-        return result
+        return [number if fd is None else fd for number, fd in enumerate(self.options.stdio)]
 
     def _deadline(self) -> float | None:
         """Return how long init may keep silent: its own hooks may take their time."""
@@ -420,6 +418,22 @@ class Creation:
             state = hook_state(self.entry.id, "stopped", 0, self.bundle, self.config.annotations)
             for failure in self.hooks.run_each(hooks.poststop, "poststop", state):
                 error.add_note(str(failure))
+
+
+def fill_stdio() -> list[int]:
+    """Open /dev/null in the place of each of 0-2 that the caller has closed, and return those, owned.
+
+    Otherwise a descriptor of ours would get that number, and become the container's (S-33).
+    """
+    opened: list[int] = []
+    while True:
+        fd = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        if fd > 2:
+            os.close(fd)
+            return opened
+        opened.append(fd)
+        if os.fstat(fd).st_rdev != os.makedev(1, 3):
+            raise OcirunError("/dev/null of the host is not the null device")
 
 
 def frozen_files(cgroup: Any) -> list[list[str]]:

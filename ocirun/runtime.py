@@ -11,7 +11,7 @@ import os
 from ocirun import status
 from ocirun.errors import ContainerNotFound, CorruptState, OcirunError
 from ocirun.spec.state import UNKNOWN, State
-from ocirun.store import Store, remove_flat
+from ocirun.store import SECCOMP_CACHE, Store, remove_flat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,14 +132,26 @@ class Runtime:
     def _create(
         self, container_id: str, bundle: str, config_path: str | None, options: CreateOptions
     ) -> Container:
+        from ocirun.create import fill_stdio
+        from ocirun.store import check_id
+
+        check_id(container_id)
+        placeholders = fill_stdio()
+        try:
+            return self._create_checked(container_id, bundle, config_path, options)
+        finally:
+            for fd in placeholders:
+                os.close(fd)
+
+    def _create_checked(
+        self, container_id: str, bundle: str, config_path: str | None, options: CreateOptions
+    ) -> Container:
         from ocirun.bundle import read_config
         from ocirun.container import Container
         from ocirun.create import Creation
         from ocirun.host import HostFacts
-        from ocirun.store import check_id
         from ocirun.validate import validate_document
 
-        check_id(container_id)
         facts = HostFacts()
         text = read_config(bundle, config_path)
         config = validate_document(text, facts)
@@ -181,7 +193,7 @@ class Runtime:
         from ocirun.plan.seccomp import compile_profile
 
         return compile_profile(
-            config.linux.seccomp, cache_dir=os.path.join(self.store.root, ".seccomp")
+            config.linux.seccomp, cache_dir=os.path.join(self.store.root, SECCOMP_CACHE)
         )
 
     def _open_init(self) -> int:
@@ -270,9 +282,8 @@ class Runtime:
         removed = []
         for path in self.store.leftovers():
             name = os.path.basename(path)
-            if name.count(".") >= 2:  # .<id>.<random>; the caches of this root have one dot
-                remove_flat(path)
-                removed.append(name[1:].rsplit(".", 1)[0])
+            remove_flat(path)
+            removed.append(name[1:].rsplit(".", 1)[0])
         for container_id in list(self.store.ids()):
             if self._is_abandoned(container_id):
                 self.delete(container_id, force=True)

@@ -4,7 +4,8 @@
     <root>/<id>/state.json    the record: first the intent (what may come to exist), then also the identities
     <root>/<id>/config.json   the configuration that was validated at create; later changes of the bundle do not count
     <root>/<id>/start.sock    what `start` connects to; while it is there the container has not been started
-    <root>/.<id>.<random>     a directory on its way out, its id is free already
+    <root>/~<id>.<random>     a directory on its way out, its id is free already
+    <root>/@seccomp           compiled filters; neither character can begin an id
 
 Records are replaced whole: written beside, fsynced, renamed.  Readers take no lock.
 """
@@ -23,6 +24,7 @@ from ocirun.errors import (
     CorruptState,
     InvalidContainerId,
     OcirunError,
+    StateError,
 )
 from ocirun.strict_json import dumps, loads
 
@@ -37,6 +39,8 @@ RECORD = "state.json"
 CONFIG = "config.json"
 START_SOCKET = "start.sock"
 NOTIFY_DIRECTORY = "notify"
+LEAVING = "~"
+SECCOMP_CACHE = "@seccomp"
 
 SCHEMA_VERSION = 1
 LOCK_DEADLINE_S = 30.0
@@ -50,12 +54,12 @@ def check_id(container_id: str) -> None:
     if (
         not container_id
         or len(container_id) > _MAX_ID
-        or container_id[0] == "."
+        or container_id in (".", "..")
         or not _ID_CHARACTERS.issuperset(container_id)
     ):
         raise InvalidContainerId(
             f"invalid container ID {container_id!r}: it must be 1 to {_MAX_ID} of the characters"
-            " A-Z a-z 0-9 _ + - . and not begin with a dot"
+            " A-Z a-z 0-9 _ + - . and neither . nor .."
         )
 
 
@@ -171,9 +175,15 @@ class Entry:
 
     def read(self, name: str) -> bytes:
         """Return a file of the directory; never blocks on a FIFO, never follows a link."""
-        fd = os.open(
-            name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.fd
-        )
+        try:
+            fd = os.open(
+                name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.fd
+            )
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            what = os.strerror(error.errno or 0)
+            raise CorruptState(f"{self.path}/{name}: {what}", container_id=self.id) from error
         try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_RECORD:
@@ -207,7 +217,7 @@ class Entry:
     def remove(self) -> None:
         """Remove the directory; the id is free from the first step on."""
         parent, name = os.path.split(self.path)
-        doomed = os.path.join(parent, f".{name}.{os.urandom(6).hex()}")
+        doomed = os.path.join(parent, f"{LEAVING}{name}.{os.urandom(6).hex()}")
         try:
             os.rename(self.path, doomed)
         except FileNotFoundError:
@@ -250,9 +260,25 @@ class Store:
             raise ContainerExists(
                 f"container with given ID already exists: {container_id}", container_id=container_id
             ) from None
+        try:
+            self._check_owner()
+        except BaseException:
+            os.rmdir(path)
+            raise
         entry = self._open(container_id, path)
         entry.lock()
         return entry
+
+    def _check_owner(self) -> None:
+        """Refuse a root in which somebody else could have prepared, or could change, what we rely on (S-62)."""
+        status = os.stat(self.root)
+        if status.st_uid not in (0, os.geteuid()) or (
+            status.st_mode & 0o002 and not status.st_mode & stat.S_ISVTX
+        ):
+            raise StateError(
+                f"the state root {self.root} belongs to uid {status.st_uid} with mode"
+                f" {stat.S_IMODE(status.st_mode):04o}: others could change it"
+            )
 
     def open(self, container_id: str) -> Entry:
         """Return the directory of an existing container, not locked.  Errors: ContainerNotFound."""
@@ -281,12 +307,12 @@ class Store:
 
     def ids(self) -> Iterator[str]:
         """Yield the ids of all containers, in order."""
-        yield from sorted(name for name in self._names() if name[0] != ".")
+        yield from sorted(name for name in self._names() if name[0] not in (LEAVING, SECCOMP_CACHE[0]))
 
     def leftovers(self) -> Iterator[str]:
         """Yield the paths of directories on their way out: whoever removed them was interrupted."""
         for name in self._names():
-            if name[0] == ".":
+            if name[0] == LEAVING:
                 yield os.path.join(self.root, name)
 
     def _names(self) -> list[str]:

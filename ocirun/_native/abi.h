@@ -45,7 +45,7 @@ enum ocirun_opcode {
 	OCIRUN_OP_INVALID = 0,
 	/* namespaces */
 	OCIRUN_OP_OPEN_NAMESPACE,	/* slot0 <- open(text0), must be of type number0 */
-	OCIRUN_OP_JOIN_CGROUP,		/* slot0 = "tasks" of a version 1 cgroup: moving oneself is cheap, being moved is not */
+	OCIRUN_OP_JOIN_CGROUP,		/* text0 = "tasks" of a version 1 cgroup: moving oneself is cheap, being moved is not */
 	OCIRUN_OP_JOIN,			/* setns(slot0, number0) */
 	OCIRUN_OP_UNSHARE,		/* number0 = CLONE_NEW* */
 	OCIRUN_OP_ID_MAPS,		/* ask the parent for the maps, then become 0:0 */
@@ -124,7 +124,8 @@ enum ocirun_opcode {
 #define OCIRUN_FLAG_RAISE 32768		/* RLIMIT: only a higher hard limit, while we may */
 
 enum ocirun_barrier {
-	OCIRUN_BARRIER_NAMESPACES = 1,	/* namespaces exist: the parent has to have placed us in the cgroup */
+	OCIRUN_BARRIER_CGROUP = 1,	/* the parent has made the cgroup */
+	OCIRUN_BARRIER_LIMITS,		/* in two steps: init was forked, so the parent may set limits */
 	OCIRUN_BARRIER_CREATE_RUNTIME,	/* mounts are done, root not yet changed: prestart and createRuntime hooks */
 	OCIRUN_BARRIER_CREATED		/* everything but start: the parent saves the state, then says PROCEED */
 };

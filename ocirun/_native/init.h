@@ -33,6 +33,9 @@ struct context {
 	int start;		/* connection of `start` */
 	const char *executable; /* found by FIND_EXECUTABLE */
 	char executable_text[SYS_PATH_MAX];
+	const char *program;		/* what EXEC executes, and with what */
+	const char **args, **env;
+	uint32_t received;		/* slot of the descriptor that came with a barrier's answer */
 	int chdir_refused;	 /* the first CHDIR met EACCES */
 	char home[SYS_PATH_MAX]; /* "HOME=..." for EXEC, or empty */
 };
@@ -91,6 +94,7 @@ int resolve_in_root(struct context *ctx, const char *path, unsigned policy);
 int resolve_parent(struct context *ctx, const char *path, const char **name);
 int open_proc(struct context *ctx, int with_sys);
 int open_below_proc(struct context *ctx, int with_sys, const char *path, int flags);
+int open_in_root(struct context *ctx, const char *path, int flags, uint32_t major, uint32_t minor);
 int reopen(struct context *ctx, int fd, int flags);
 int is_procfs_root(int fd);
 int is_character_device(int fd, uint32_t major, uint32_t minor);

@@ -67,12 +67,12 @@ static int open_ptmx(struct context *ctx) {
 		long type;
 		long rest[31];
 	} fs;
-	cleanup_fd int path = resolve_in_root(ctx, "/dev/pts/ptmx", RESOLVE_NO_LINKS);
-	if (path < 0)
-		return path;
-	if (sys2(__NR_fstatfs, path, &fs) < 0 || fs.type != DEVPTS_SUPER_MAGIC || !is_character_device(path, 5, 2))
+	int ptmx = open_in_root(ctx, "/dev/pts/ptmx", O_RDWR, 5, 2);
+	if (ptmx >= 0 && (sys2(__NR_fstatfs, ptmx, &fs) < 0 || fs.type != DEVPTS_SUPER_MAGIC)) {
+		sys_close(ptmx);
 		return fail(ctx, OCIRUN_SITE_VERIFY_CONSOLE, ENODEV);
-	return reopen(ctx, path, O_RDWR | O_NOCTTY);
+	}
+	return ptmx;
 }
 
 /* The peer straight from the main side (4.13): no path that could be swapped. */
@@ -155,10 +155,8 @@ int op_stdio(struct context *ctx) {
 	for (int fd = 0; fd < 3; fd++)
 		any_null |= is_null[fd] = is_character_device(fd, 1, 3);
 	if (any_null) {
-		/* O_NOFOLLOW by NO_LINKS, and verified: an image may bring a /dev/null of its own making. */
-		cleanup_fd int path = resolve_in_root(ctx, "/dev/null", RESOLVE_NO_LINKS);
-		cleanup_fd int null =
-			path >= 0 && is_character_device(path, 1, 3) ? reopen(ctx, path, O_RDWR | O_NOCTTY) : FD_NONE;
+		/* An image may bring a /dev/null of its own making: then the host's stays. */
+		cleanup_fd int null = open_in_root(ctx, "/dev/null", O_RDWR, 1, 3);
 		for (int fd = 0; fd < 3 && null >= 0; fd++)
 			if (is_null[fd])
 				TRY(ctx, DUP3, sys_dup3(null, fd, 0));

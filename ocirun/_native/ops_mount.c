@@ -283,7 +283,9 @@ static int new_mount(struct context *ctx) {
 }
 
 static int options_too_long(const struct context *ctx) {
-	const char *option = op_text(ctx, 2);
+	const char *option = op_text(ctx, 2), *source = op_text(ctx, 1);
+	if (source && text_length(source) > FSCONFIG_MAX_VALUE)
+		return 1;
 	for (uint64_t i = 0; i < NUMBER(3); i++, option = next_text(option)) {
 		const char *value = text_find(option, '=');
 		if (value && text_length(value + 1) > FSCONFIG_MAX_VALUE)

@@ -23,18 +23,20 @@ int op_open_namespace(struct context *ctx) {
 /* A process that moves another makes the kernel wait for every CPU (12 ms on an idle host); a single-threaded one that
  * moves itself does not (0.2 ms for nine hierarchies). */
 int op_join_cgroup(struct context *ctx) {
-	int *fd = &ctx->slots[ctx->op->slot[0]];
-	long result;
+	long result = -EINVAL;
+	ctx->detail = op_text(ctx, 0);
+	/* A path of the host, which the administrator owns. */
+	cleanup_fd int fd = (int)AT(ctx, OPENAT, sys_openat(AT_FDCWD, ctx->detail, O_WRONLY | O_NOCTTY | O_CLOEXEC, 0));
+	if (fd < 0)
+		return fd;
 	/* EINVAL while the hierarchy is being changed below our feet. */
 	for (int tries = 0; tries < 5; tries++) {
-		result = AT(ctx, WRITE, sys3(__NR_write, *fd, "0", 1));
+		result = AT(ctx, WRITE, sys3(__NR_write, fd, "0", 1));
 		if (result != -EINVAL && result != -EINTR)
 			break;
 		struct sys_timespec pause = { 0, 30000000 };
 		sys2(__NR_nanosleep, &pause, NULL);
 	}
-	sys_close(*fd);
-	*fd = FD_NONE;
 	return result < 0 ? (int)result : 0;
 }
 
@@ -99,10 +101,12 @@ int op_barrier(struct context *ctx) {
 		return error;
 	if ((error = receive_message(ctx, sync, OCIRUN_MSG_PROCEED, &rights)) < 0)
 		return error;
-	if (ctx->op->slot[0] >= 0)
+	if (ctx->op->slot[0] >= 0) {
+		ctx->received = (uint32_t)ctx->op->slot[0];
 		ctx->slots[ctx->op->slot[0]] = rights;
-	else
+	} else {
 		sys_close(rights);
+	}
 	return 0;
 }
 

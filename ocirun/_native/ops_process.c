@@ -246,13 +246,9 @@ static int take_home(struct context *ctx, const char *line, size_t size, uint64_
 int op_find_home(struct context *ctx) {
 	char line[1024], buffer[4096];
 	size_t size = 0, total = 0;
-	struct sys_stat st;
 
 	text_copy(ctx->home, sizeof ctx->home, "HOME=/");
-	cleanup_fd int path = resolve_in_root(ctx, "/etc/passwd", 0);
-	if (path < 0 || sys_fstat(path, &st) < 0 || (st.mode & S_IFMT) != S_IFREG)
-		return 0;
-	cleanup_fd int fd = reopen(ctx, path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+	cleanup_fd int fd = open_in_root(ctx, "/etc/passwd", O_RDONLY, 0, 0);
 	int found = 0;
 	while (fd >= 0 && !found && total < 1048576) {
 		long got = sys3(__NR_read, fd, buffer, sizeof buffer);
@@ -284,6 +280,20 @@ static int open_signals(void) {
 	return (int)sys4(__NR_signalfd4, FD_NONE, &set, sizeof set, O_CLOEXEC);
 }
 
+static void close_files(struct context *ctx) {
+	int *files[] = { &ctx->root, &ctx->proc, &ctx->sys_proc, &ctx->mask_tmpfs, &ctx->dev_null };
+	for (unsigned i = 0; i < sizeof files / sizeof *files; i++) {
+		sys_close(*files[i]);
+		*files[i] = FD_NONE;
+	}
+	/* Slots beyond the inputs hold mounts, but for the one that was received for the agent. */
+	for (uint32_t i = ctx->plan.header->input_count; i < ctx->plan.header->slot_count; i++)
+		if (i != ctx->received) {
+			sys_close(ctx->slots[i]);
+			ctx->slots[i] = FD_NONE;
+		}
+}
+
 /* Created.  From the parent's PROCEED on the creator may go away; only `start` releases us, over its own connection,
  * which it keeps to learn how execve went. */
 int op_wait_start(struct context *ctx) {
@@ -294,6 +304,8 @@ int op_wait_start(struct context *ctx) {
 
 	if (signals < 0)
 		return signals;
+	/* A created container may wait for days: it keeps no descriptor of a directory or of the creator. */
+	close_files(ctx);
 	sys_close(*sync);
 	*sync = FD_NONE;
 	for (;;) {
@@ -517,6 +529,24 @@ static int move_fd(int fd, unsigned *to) {
 	return (int)(*to)++;
 }
 
+/* What EXEC, the last operation of every plan, will need: its own call shall be execve and nothing else, since it may
+ * run under a filter that allows nothing else. */
+static int prepare_exec(struct context *ctx) {
+	const struct ocirun_op *exec = &ctx->plan.ops[ctx->plan.header->op_count - 1];
+	const char *first = plan_text(&ctx->plan, exec->text[0]);
+	const char *path = plan_text(&ctx->plan, exec->text[2]);
+
+	ctx->args = text_vector(ctx, first, exec->number[0]);
+	ctx->env = text_vector(ctx, plan_text(&ctx->plan, exec->text[1]), exec->number[1]);
+	if (!ctx->args || !ctx->env)
+		return -ENOMEM;
+	if (ctx->home[0])
+		ctx->env[exec->number[1]] = ctx->home;
+	ctx->program = path ? path : ctx->executable ? ctx->executable : first;
+	sys1(__NR_umask, exec->number[2]);
+	return 0;
+}
+
 /* Only 0-2, what the caller preserves, and our connection are left: close-on-exec, and not to be opened by a path.
  * Done before the filter, which may forbid closing and telling alike. */
 int op_announce(struct context *ctx) {
@@ -539,20 +569,14 @@ int op_announce(struct context *ctx) {
 		ctx->slots[ctx->op->slot[1]] = move_fd(text, &first);
 	/* All of them are close-on-exec since the start: this is the second line, and may be refused. */
 	sys_close_range(first, ~0u, 0);
-	return send_message(ctx, ctx->start, OCIRUN_MSG_EXECUTING, 0, 0, FD_NONE);
+	int error = prepare_exec(ctx);
+	if (error < 0)
+		return error;
+	error = send_message(ctx, ctx->start, OCIRUN_MSG_EXECUTING, 0, 0, FD_NONE);
+	unblock_signals();
+	return error;
 }
 
 int op_exec(struct context *ctx) {
-	const char *first = op_text(ctx, 0);
-	const char **args = text_vector(ctx, first, NUMBER(0));
-	const char **env = text_vector(ctx, op_text(ctx, 1), NUMBER(1));
-
-	if (!args || !env)
-		return -ENOMEM;
-	if (ctx->home[0])
-		env[NUMBER(1)] = ctx->home;
-	ctx->detail = op_text(ctx, 2) ? op_text(ctx, 2) : ctx->executable ? ctx->executable : first;
-	sys1(__NR_umask, NUMBER(2));
-	unblock_signals();
-	return (int)AT(ctx, EXECVE, sys3(__NR_execve, ctx->detail, args, env));
+	return (int)AT(ctx, EXECVE, sys3(__NR_execve, ctx->detail = ctx->program, ctx->args, ctx->env));
 }

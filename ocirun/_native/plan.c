@@ -25,7 +25,6 @@ static int shape_of(unsigned opcode, struct shape *out) {
 	case OCIRUN_OP_ROOTFS:
 		SHAPE('s', '.', '.', '.', 'i', '.');
 	case OCIRUN_OP_JOIN:
-	case OCIRUN_OP_JOIN_CGROUP:
 	case OCIRUN_OP_WAIT_START:
 	case OCIRUN_OP_CONSOLE:
 		SHAPE('.', '.', '.', '.', 'i', '.');
@@ -41,6 +40,7 @@ static int shape_of(unsigned opcode, struct shape *out) {
 	case OCIRUN_OP_DOMAINNAME:
 	case OCIRUN_OP_KEYRING:
 	case OCIRUN_OP_DIRECTORY:
+	case OCIRUN_OP_JOIN_CGROUP:
 	case OCIRUN_OP_DEVICE:
 	case OCIRUN_OP_CHDIR:
 		SHAPE('s', '.', '.', '.', '.', '.');

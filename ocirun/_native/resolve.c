@@ -261,6 +261,29 @@ int reopen(struct context *ctx, int fd, int flags) {
 	return (int)AT(ctx, OPENAT, sys_openat(proc, path, flags | O_CLOEXEC, 0));
 }
 
+/* Open a file below the root for use, when it is a character device of this number (or any regular file, major 0).
+ * Looked at first, since opening a device or a FIFO of the image has effects; and again, since names can change. */
+int open_in_root(struct context *ctx, const char *path, int flags, uint32_t major, uint32_t minor) {
+	const char *name;
+	struct sys_stat looked, opened;
+	cleanup_fd int parent = resolve_parent(ctx, path, &name);
+	if (parent < 0)
+		return parent;
+	TRY(ctx, FSTAT, sys_stat(parent, name, AT_SYMLINK_NOFOLLOW, &looked));
+	uint32_t type = major ? S_IFCHR : S_IFREG;
+	if ((looked.mode & S_IFMT) != type || (major && (looked.rdev_major != major || looked.rdev_minor != minor)))
+		return fail(ctx, OCIRUN_SITE_VERIFY_DEVICE, ENODEV);
+	cleanup_fd int fd = (int)AT(
+		ctx, OPENAT, sys_openat(parent, name, flags | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK | O_CLOEXEC, 0));
+	if (fd < 0)
+		return fd;
+	TRY(ctx, FSTAT, sys_fstat(fd, &opened));
+	if (opened.dev != looked.dev || opened.ino != looked.ino || opened.mode != looked.mode)
+		return fail(ctx, OCIRUN_SITE_VERIFY_DEVICE, ENODEV);
+	TRY(ctx, FCNTL, sys_fcntl(fd, F_SETFL, flags & ~O_NONBLOCK));
+	return take_fd(&fd);
+}
+
 int is_character_device(int fd, uint32_t major, uint32_t minor) {
 	struct sys_stat st;
 	return sys_fstat(fd, &st) == 0 && (st.mode & S_IFMT) == S_IFCHR && st.rdev_major == major &&

@@ -4,7 +4,7 @@
     resources (model) ──build_settings──▶ settings ─┐
     device rules ──compile──▶ lines or program ─────┤
                                                     ▼
-    open_manager ──▶ CgroupManager: record · create · clone_into/join_fds/place · apply · … · remove
+    open_manager ──▶ CgroupManager: record · create · clone_into/join_paths/place · apply · … · remove
 
 `resources` and `devices` are pure; `cgroupfs` has the effects, with `unified` and `legacy` for what
 only version 2 or version 1 has.  Nothing here is kept between calls but what `record()` returns.
@@ -41,6 +41,9 @@ class CgroupManager(Protocol):
         Errors: CgroupError if the container's cgroup has processes or is frozen.
         """
 
+    def create_birthplace(self) -> None:
+        """Make what `clone_into` needs, and nothing where there is no version 2; `create` makes the rest."""
+
     def create(self) -> None:
         """Make the cgroup.  Must come after `record` was saved.
 
@@ -53,20 +56,18 @@ class CgroupManager(Protocol):
         *subgroup* is a path below the container's cgroup (exec).
         """
 
-    def join_fds(self, subgroup: str = "") -> list[int]:
-        """Return owned descriptors, one for each version 1 hierarchy; the new process writes "0" to
-        each.
+    def join_paths(self, subgroup: str = "") -> list[str]:
+        """Return a file for each version 1 hierarchy; the new process writes "0" to each.
 
-        That must happen while it has one thread, before it unshares or drops anything, and it
-        closes them at once.  Why not `place`: a process that moves another makes the kernel wait
-        for every CPU (12 ms on an idle host); a single-threaded process that moves itself does not
-        (0.2 ms for nine hierarchies).
+        That must happen while it has one thread, before it drops anything.  Why not `place`: a process that moves
+        another makes the kernel wait for every CPU (12 ms on an idle host); a single-threaded process that moves itself
+        does not (0.2 ms for nine hierarchies).
         """
 
     def place(
         self, pid: int, *, cloned: bool = False, joined: bool = False, subgroup: str = ""
     ) -> None:
-        """Move *pid* into the cgroup in every hierarchy but those that `clone_into` or `join_fds`
+        """Move *pid* into the cgroup in every hierarchy but those that `clone_into` or `join_paths`
         have done.
 
         Errors: CgroupError.

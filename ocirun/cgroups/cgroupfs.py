@@ -56,6 +56,7 @@ class CgroupfsManager:
         # Index into _hierarchies and inode number of the directory that was made or taken over.
         self._identity: tuple[int, int] | None = None
         self._fds: dict[int, int] = {}
+        self._made: list[str] = []
         self._gone: set[int] = set()
         self._marked = False
         self._failed = False
@@ -100,22 +101,29 @@ class CgroupfsManager:
             "absent": sorted(self._gone),
         }
 
+    def create_birthplace(self) -> None:
+        """See CgroupManager."""
+        if self._hierarchies[0].version == 2:
+            self._create(range(1))
+
     def create(self) -> None:
         """See CgroupManager."""
+        self._create(range(1 if 0 in self._fds else 0, len(self._hierarchies)))
+
+    def _create(self, indices: Sequence[int]) -> None:
         if not self._nonce:
             self.record()
-        made: list[str] = []
         try:
-            for index in range(len(self._hierarchies)):
-                self._create_in(index, made)
-            if self._hierarchies[0].version == 2 and len(self._hierarchies) == 1 and self._fds:
+            for index in indices:
+                self._create_in(index, self._made)
+            if self._hierarchies[0].version == 2 and len(self._hierarchies) == 1 and indices and self._fds:
                 hierarchy = self._hierarchies[0]
                 unified.enable_controllers(hierarchy.mount_point, hierarchy.path)
         except BaseException as error:
             self.close()
             # Whatever else is in the recorded places belongs to somebody else.
             self._identity, self._failed = None, True
-            for path in reversed(made):
+            for path in reversed(self._made):
                 try:
                     remove_directory(path)
                 except OSError as another:
@@ -160,25 +168,17 @@ class CgroupfsManager:
                 return self._open_subgroup(index, subgroup)
         return None
 
-    def join_fds(self, subgroup: str = "") -> list[int]:
+    def join_paths(self, subgroup: str = "") -> list[str]:
         """See CgroupManager."""
-        found: list[int] = []
-        try:
-            for index, hierarchy in enumerate(self._hierarchies):
-                if hierarchy.version == 1 and index not in self._gone:
-                    found.append(self._open_tasks(index, subgroup))
-        except BaseException:
-            for fd in found:
-                os.close(fd)
-            raise
+        below = check_subgroup(subgroup)
+        found = []
+        for index, hierarchy in enumerate(self._hierarchies):
+            if hierarchy.version == 1 and index not in self._gone:
+                directory = f"{hierarchy.directory}/{below}" if below else hierarchy.directory
+                if below and not os.path.isdir(directory):
+                    raise CgroupError(f"{directory}: there is no such cgroup", op="join")
+                found.append(f"{directory}/tasks")
         return found
-
-    def _open_tasks(self, index: int, subgroup: str) -> int:
-        path = f"{check_subgroup(subgroup)}/tasks".lstrip("/")
-        try:
-            return os.open(path, os.O_WRONLY, dir_fd=self._fd(index))
-        except OSError as error:
-            raise failure(f"open {self._hierarchies[index].directory}/{path}", error) from error
 
     def _open_subgroup(self, index: int, subgroup: str) -> int:
         path = check_subgroup(subgroup) or "."

@@ -31,10 +31,13 @@ class DisabledManager:
         _refuse_subgroup(subgroup)
         return None
 
-    def join_fds(self, subgroup: str = "") -> list[int]:
+    def join_paths(self, subgroup: str = "") -> list[str]:
         """Return nothing to join."""
         _refuse_subgroup(subgroup)
         return []
+
+    def create_birthplace(self) -> None:
+        """Make nothing."""
 
     def place(
         self, pid: int, *, cloned: bool = False, joined: bool = False, subgroup: str = ""

@@ -3,16 +3,15 @@
 
 The order, and why:
 
- 1. cgroups of version 1  init moves itself, while it is alone and has the caller's privileges
-    namespaces            paths are opened first, so that they mean the runtime's files; what needs the caller's
+ 1. namespaces            paths are opened first, so that they mean the runtime's files; what needs the caller's
                           power over host objects (bind sources, the host's device nodes, a lower OOM score, higher
                           limits) comes before a user namespace takes that power away
  2. session, keyring, names, loopback
                           belong to namespaces, need nothing else
  3. propagation, root, mounts, devices, links, terminal, directory
                           all below the verified root descriptor, while the host's root is still the current one
- 4. cgroup namespace      after the parent has placed init in its cgroup of version 2 (barrier, where clone3 could
-                          not), and right before the first mount that shows it
+ 4. cgroup, its namespace as late as the first mount that shows it, because the parent makes the cgroup while we mount;
+                          before a user namespace takes the power to join it; init joins version 1 by itself
  5. prestart and createRuntime hooks (parent), createContainer hooks (init)
                           config.md#posix-platform-hooks: after the namespaces and mounts, before pivot_root
  6. sysctl, masked and read-only paths
@@ -70,16 +69,16 @@ if TYPE_CHECKING:
 class Circumstances:
     """Everything beside config.json that a plan depends on: the host, and how create was called.
 
-    `cgroup_fds` is how many version 1 hierarchies init joins by itself.
+    `join_paths` are the files of version 1 cgroups by which init joins them.
     """
 
     __slots__ = (
         "available_capabilities",
         "bundle",
-        "cgroup_fds",
         "cgroups",
         "container_id",
         "in_user_namespace",
+        "join_paths",
         "keep_count",
         "listen_fds",
         "new_keyring",
@@ -100,7 +99,7 @@ class Circumstances:
         privileged: bool = True,
         unified: bool = True,
         cgroups: Sequence[CgroupMount] = (),
-        cgroup_fds: int = 0,
+        join_paths: Sequence[str] = (),
         seccomp: CompiledFilter | None = None,
         keep_count: int = 0,
         listen_fds: int = 0,
@@ -115,7 +114,7 @@ class Circumstances:
         self.privileged = privileged
         self.unified = unified
         self.cgroups = tuple(cgroups)
-        self.cgroup_fds = cgroup_fds
+        self.join_paths = tuple(join_paths)
         self.seccomp = seccomp
         self.keep_count = keep_count
         self.listen_fds = listen_fds
@@ -200,9 +199,6 @@ class _Builder:
         self.console_slot = self._input("console", config.process is not None and config.process.terminal)
         notify = circumstances.seccomp is not None and circumstances.seccomp.notify
         self.agent_slot = self._input("agent", notify)
-        self.cgroup_slots = [
-            self.slots.input(f"cgroup{index}") for index in range(circumstances.cgroup_fds)
-        ]
         self.text_slot = self.slots.new() if notify else ops.NO_SLOT
         self.process: Process | None = config.process
         sets = config.process.capabilities if config.process is not None else None
@@ -256,7 +252,7 @@ class _Builder:
 
     def _before_user(self) -> list[Op]:
         """What needs the caller's own power over the host, and the root where the way to it may be hidden."""
-        result = [ops.join_cgroup(slot) for slot in self.cgroup_slots]
+        result = self._join_cgroups() if self.namespaces.in_two_steps else []
         process = self.process
         if process is not None and process.oom_score_adj is not None:
             result.append(
@@ -298,7 +294,7 @@ class _Builder:
         own = MS_SLAVE if wanted in (MS_SLAVE, MS_SHARED) else MS_PRIVATE
         top = MS_PRIVATE if wanted == MS_SHARED else MS_SLAVE
         result.append(ops.rootfs(self.root_slot, self.root_path, own, top))
-        own_view = self._own_cgroup_view()
+        own_view = self._into_cgroup()
         for index, mount in enumerate(self.config.mounts):
             if mount.type == "cgroup" and own_view:
                 result.extend(own_view)
@@ -312,15 +308,24 @@ class _Builder:
         result.extend(own_view)
         return result
 
-    def _own_cgroup_view(self) -> list[Op]:
-        """A new cgroup namespace is rooted where init is: the parent may still have to place it."""
-        if "cgroup" not in self.namespaces.created:
-            return []
-        index = self.namespaces.created["cgroup"]
-        unshared = ops.unshare(CLONE_FLAGS["cgroup"], f"/linux/namespaces/{index}")
-        if self.namespaces.in_two_steps:
-            return [unshared]
-        return [ops.barrier(ops.BARRIER_NAMESPACES), unshared]
+    def _into_cgroup(self) -> list[Op]:
+        """Be in the cgroup, and see it as the root of a new cgroup namespace.
+
+        In one step the parent makes the cgroup while we mount; in two it was done before the fork.
+        """
+        result = []
+        if not self.namespaces.in_two_steps:
+            result.extend(self._join_cgroups())
+        if "cgroup" in self.namespaces.created:
+            index = self.namespaces.created["cgroup"]
+            result.append(ops.unshare(CLONE_FLAGS["cgroup"], f"/linux/namespaces/{index}"))
+        return result
+
+    def _join_cgroups(self) -> list[Op]:
+        return [
+            ops.barrier(ops.BARRIER_CGROUP),
+            *(ops.join_cgroup(path) for path in self.circumstances.join_paths),
+        ]
 
     def _notify_socket(self) -> list[Op]:
         """sd_notify: the directory with our socket appears at /run/notify, as with runc and crun."""

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from ocirun.plan.ops import Op
 
 _BARRIERS = {
-    ops.BARRIER_NAMESPACES: "the parent has placed us in the cgroup",
+    ops.BARRIER_CGROUP: "the parent has made the cgroup",
+    ops.BARRIER_LIMITS: "the parent has set the limits",
     ops.BARRIER_CREATE_RUNTIME: "the parent has run the prestart and createRuntime hooks",
     ops.BARRIER_CREATED: "the parent has saved the state",
 }
@@ -169,7 +170,7 @@ _DESCRIPTIONS: dict[str, Callable[[Op], str]] = {
     "OPEN_NAMESPACE": lambda op: (
         f"open namespace {op.texts[0]} ({_clone_names(op.numbers[0])[0]}) as #{op.slots[0]}"
     ),
-    "JOIN_CGROUP": lambda op: f"join the cgroup of #{op.slots[0]}",
+    "JOIN_CGROUP": lambda op: f"join the cgroup of {op.texts[0]}",
     "JOIN": lambda op: f"join {_clone_names(op.numbers[0])[0]} namespace #{op.slots[0]}",
     "UNSHARE": lambda op: f"new namespaces: {' '.join(_clone_names(op.numbers[0]))}",
     "ID_MAPS": lambda op: (

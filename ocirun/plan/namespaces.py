@@ -110,7 +110,7 @@ class Namespaces:
             result.extend(_time_offsets(linux))
         result.append(ops.fork(CLONE_FLAGS["pid"] if "pid" in self.created else 0, "/linux/namespaces"))
         # No limit may be in force before this fork (pids.limit may be 0), all of them must be before what follows.
-        result.append(ops.barrier(ops.BARRIER_NAMESPACES))
+        result.append(ops.barrier(ops.BARRIER_LIMITS))
         return result
 
 

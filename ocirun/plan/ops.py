@@ -35,9 +35,10 @@ TOLERANT = 8192
 RETRY = 16384
 RAISE = 32768
 
-BARRIER_NAMESPACES = 1
-BARRIER_CREATE_RUNTIME = 2
-BARRIER_CREATED = 3
+BARRIER_CGROUP = 1
+BARRIER_LIMITS = 2
+BARRIER_CREATE_RUNTIME = 3
+BARRIER_CREATED = 4
 
 
 class Op:
@@ -80,8 +81,8 @@ def open_namespace(slot: int, path: str, kind: int, origin: str) -> Op:
     return Op("OPEN_NAMESPACE", origin, (path,), (kind,), (slot,))
 
 
-def join_cgroup(slot: int) -> Op:
-    return Op("JOIN_CGROUP", "/linux/cgroupsPath", (), (), (slot,))
+def join_cgroup(path: str) -> Op:
+    return Op("JOIN_CGROUP", "/linux/cgroupsPath", (path,))
 
 
 def join(slot: int, kind: int, origin: str) -> Op:
