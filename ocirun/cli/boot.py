@@ -1,22 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the launcher starts: `pythonX.Y -I -S .../ocirun/cli/boot.py ARGUMENTS`.
 
-Isolated and without `site`: nothing of the caller's directory or environment is imported, and no time
-goes into looking for it (V-18).
+Isolated and without `site`: nothing of the caller's directory or environment is imported, and no
+time goes into looking for it (V-18).
 """
 
 import gc
-import sys
-
 import posix
+import sys
 
 gc.disable()  # for what is over in a moment; whoever stays longer turns it on again
 
 
 class _Elsewhere:
-    """Asked last for a module: only now is it worth 10 ms to learn where else this interpreter has any.
+    """Asked last for a module: now it is worth 10 ms to learn where else the interpreter has any.
 
-    A distribution's cffi, or a virtual environment that sees the packages of the system.
+    A distribution's cffi beside an ocirun in /usr/local, for example.
     """
 
     @staticmethod
@@ -28,11 +27,11 @@ class _Elsewhere:
         return sys.meta_path[-1].find_spec(name, path, target)
 
 
-sys.meta_path.append(_Elsewhere)
-# Behind the standard library's directories: the one that holds ocirun and, as a rule, what it needs.
+sys.meta_path.append(_Elsewhere)  # type: ignore[arg-type]
+# Behind the standard library: the directory that holds ocirun and, as a rule, what it needs.
 sys.path.append(__file__.rsplit("/", 3)[0])
 
-from ocirun.cli import main
+from ocirun.cli import main  # noqa: E402
 
-# Everything is written and closed; to take the interpreter apart would be a tenth of the time.
+# All is written and closed; taking the interpreter apart would be a tenth of the time.
 posix._exit(main(sys.argv[1:]))
