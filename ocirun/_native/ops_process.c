@@ -471,7 +471,7 @@ static long start_thread(void *top, void (*entry)(void *), void *argument) {
 #if defined(__x86_64__)
 	register long r10 __asm__("r10") = 0;
 	register long r8 __asm__("r8") = 0;
-	__asm__ volatile("syscall\n\ttest %%rax, %%rax\n\tjnz 1f\n\txor %%ebp, %%ebp\n\tmov %[argument], %%rdi\n\t"
+	__asm__ volatile("syscall\n\ttest %%rax, %%rax\n\tjnz 1f\n\tmov %[argument], %%rdi\n\txor %%ebp, %%ebp\n\t"
 			 "call *%[entry]\n\tud2\n1:"
 			 : "=a"(result)
 			 : "a"(__NR_clone), "D"(flags), "S"(top), "d"(0), "r"(r10),
@@ -484,7 +484,7 @@ static long start_thread(void *top, void (*entry)(void *), void *argument) {
 	register long x2 __asm__("x2") = 0;
 	register long x3 __asm__("x3") = 0;
 	register long x4 __asm__("x4") = 0;
-	__asm__ volatile("svc 0\n\tcbnz x0, 1f\n\tmov x29, xzr\n\tmov x0, %[argument]\n\tblr %[entry]\n\tbrk 1\n1:"
+	__asm__ volatile("svc 0\n\tcbnz x0, 1f\n\tmov x0, %[argument]\n\tmov x29, xzr\n\tblr %[entry]\n\tbrk 1\n1:"
 			 : "+r"(x0)
 			 : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), [entry] "r"(entry), [argument] "r"(argument)
 			 : "memory");

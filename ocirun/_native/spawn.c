@@ -23,7 +23,7 @@ static long clone_call(long number, long first, long second, long third, void (*
 		       struct child *argument) {
 	long result;
 #if defined(__x86_64__)
-	__asm__ volatile("syscall\n\ttest %%rax, %%rax\n\tjnz 1f\n\txor %%ebp, %%ebp\n\tmov %[argument], %%rdi\n\t"
+	__asm__ volatile("syscall\n\ttest %%rax, %%rax\n\tjnz 1f\n\tmov %[argument], %%rdi\n\txor %%ebp, %%ebp\n\t"
 			 "call *%[entry]\n\tud2\n1:"
 			 : "=a"(result)
 			 : "a"(number), "D"(first), "S"(second),
@@ -34,7 +34,7 @@ static long clone_call(long number, long first, long second, long third, void (*
 	register long x0 __asm__("x0") = first;
 	register long x1 __asm__("x1") = second;
 	register long x2 __asm__("x2") = third;
-	__asm__ volatile("svc 0\n\tcbnz x0, 1f\n\tmov x29, xzr\n\tmov x0, %[argument]\n\tblr %[entry]\n\tbrk 1\n1:"
+	__asm__ volatile("svc 0\n\tcbnz x0, 1f\n\tmov x0, %[argument]\n\tmov x29, xzr\n\tblr %[entry]\n\tbrk 1\n1:"
 			 : "+r"(x0)
 			 : "r"(x8), "r"(x1), "r"(x2), [entry] "r"(entry), [argument] "r"(argument)
 			 : "memory");
