@@ -26,15 +26,20 @@ def spec(invocation: Invocation) -> int:
         gid=os.getegid(),
         unified=HostFacts().cgroup_layout == "unified",
     )
-    path = os.path.join(invocation.value("bundle") or "", "config.json")
+    path = os.path.join(invocation.value("bundle") or "", invocation.value("file") or "config.json")
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     except FileExistsError:
         raise BundleError(
-            f"{path} exists", hint="remove it, or write to another directory with --bundle"
+            f"File {path} exists. Remove it first",
+            hint="or write to another place with --bundle or --file",
         ) from None
-    with open(fd, "w", encoding="utf-8") as file:
-        file.write(dumps_pretty(document) + "\n")
+    try:
+        with open(fd, "w", encoding="utf-8") as file:
+            file.write(dumps_pretty(document) + "\n")
+    except OSError:
+        os.unlink(path)  # half a file is worse than none
+        raise
     return 0
 
 

@@ -31,9 +31,7 @@ def create_container(
 ) -> Container:
     """Create a container as the options of `create` and `run` say."""
     preserve_fds = _number(invocation, "preserve-fds")
-    # systemd's socket activation: the descriptors are passed on, and the process is told (sd_listen_fds(3)).
-    listen = os.environ.get("LISTEN_FDS", "")
-    listen_fds = int(listen) if listen.isascii() and listen.isdigit() and len(listen) < 6 else 0
+    listen_fds = _count_activation_fds()
     return runtime.create(
         invocation.arguments[0],
         invocation.value("bundle") or os.getcwd(),
@@ -41,13 +39,25 @@ def create_container(
         console_socket=invocation.value("console-socket"),
         console_fd=console_fd,
         pid_file=invocation.value("pid-file"),
-        preserve_fds=max(preserve_fds, listen_fds),
+        preserve_fds=listen_fds + preserve_fds,
         listen_fds=listen_fds,
         no_pivot=invocation.has("no-pivot"),
         no_new_keyring=invocation.has("no-new-keyring"),
         pidfd_socket=invocation.value("pidfd-socket"),
         notify_socket=notify_socket(),
     )
+
+
+def _count_activation_fds() -> int:
+    """Return how many descriptors from 3 on systemd's socket activation gave us, to be passed on (sd_listen_fds(3)).
+
+    They come before those of --preserve-fds.  What was meant for another process, and only inherited by us, is none of
+    ours; without LISTEN_PID they are taken, as crun does.
+    """
+    count = os.environ.get("LISTEN_FDS", "")
+    if os.environ.get("LISTEN_PID", str(os.getpid())) != str(os.getpid()):
+        return 0
+    return int(count) if count.isascii() and count.isdigit() and len(count) < 6 else 0
 
 
 def notify_socket() -> str | None:

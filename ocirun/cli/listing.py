@@ -48,10 +48,23 @@ def _table(states: Iterable[State]) -> str:
 
     rows: list[Sequence[str]] = [_COLUMNS]
     for each in states:
-        cells = (each.id, str(each.pid), each.status, each.bundle, each.created, each.owner)
+        owner = _user_name(each.owner)
+        cells = (each.id, str(each.pid), each.status, each.bundle, each.created, owner)
         rows.append([escape(cell) for cell in cells])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "".join(
         "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n"
         for row in rows
     )
+
+
+def _user_name(owner: str) -> str:
+    """Return the name of the user who made a container, "#uid" where nobody has the uid."""
+    if not owner.isdigit():
+        return owner
+    import pwd
+
+    try:
+        return pwd.getpwuid(int(owner)).pw_name
+    except KeyError:
+        return f"#{owner}"

@@ -2,12 +2,13 @@
 """What the command says when something is wrong: on stderr for people, in --log for engines.
 
 Engines take the last line of level "error" and show its `msg`.  They know the keys `level`, `msg` and `time`; the
-others are for whoever wants more than text.
+others are for whoever wants more than text.  Lines of text are as runc's logger writes them.
 """
 
 from __future__ import annotations
 
 import os
+from _json import encode_basestring
 
 from ocirun.cli import encode
 from ocirun.errors import InvalidConfig, OcirunError, errno_text
@@ -60,20 +61,25 @@ class Reporter:
 
     def _record(self, level: str, text: str, details: dict[str, object]) -> bool:
         """Write to the log; False where stderr was the log."""
-        path = self._invocation.value("log")
+        destination = self._invocation.value("log")
         is_json = self._invocation.value("log-format") == "json"
-        if path is None and not is_json:
+        if destination is None and not is_json:
             return True
         stamp = _now()
         if is_json:
             line = dumps({"level": level, "msg": text, "time": stamp, **details})
         else:
-            line = f"{stamp} {level}: {escape(text)}"
-        if path is None:
+            line = f'time="{stamp}" level={level} msg={encode_basestring(escape(text))}'
+        if destination is None:
             _write_stderr(line)
             return False
         try:
-            _append(path, line)
+            if destination.startswith(("syslog:", "journald:")):
+                from ocirun.cli.system_log import send
+
+                send(escape(destination), level, escape(text))
+            else:
+                _append(destination.removeprefix("file:"), line)
         except OSError as failure:
             _write_stderr(f"ocirun: cannot write to the log: {escape(_message(failure))}")
         return True
@@ -84,8 +90,8 @@ def _append(path: str, line: str) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     fd = os.open(path, flags, 0o644)
     try:
-        # One write: the lines of several processes do not mix.
-        os.write(fd, encode(line + "\n"))
+        # One write: the lines of several processes do not mix.  What is no UTF-8 is written as JSON has it.
+        os.write(fd, (line + "\n").encode("utf-8", "backslashreplace"))
     finally:
         os.close(fd)
 

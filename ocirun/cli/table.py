@@ -69,11 +69,11 @@ TEXT_OR_JSON = ("text", "json")
 
 GLOBAL_OPTIONS = (
     Option("root", "directory of the containers' state (default: /run/ocirun)", value="DIR"),
-    Option("log", "append messages to FILE as well", value="FILE"),
-    Option("log-format", "how", value="FORMAT", choices=TEXT_OR_JSON, default="text"),
+    Option("log", "append messages to FILE as well; or syslog:NAME, journald:NAME", value="FILE"),
+    Option("log-format", "how to write messages", value="FORMAT", choices=TEXT_OR_JSON, default="text"),
     Option(
         "log-level",
-        "what",
+        "the least of what is worth a message",
         value="LEVEL",
         choices=("error", "warning", "info", "debug"),
         default="warning",
@@ -164,7 +164,11 @@ COMMANDS = (
         "write a config.json to begin with",
         "inspect",
         (),
-        (_BUNDLE, Option("rootless", "for a user other than root")),
+        (
+            _BUNDLE,
+            Option("file", "write it to FILE instead", short="f", value="FILE"),
+            Option("rootless", "for a user other than root"),
+        ),
         needs_root=False,
     ),
     Command(

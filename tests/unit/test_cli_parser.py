@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line's parser: whatever is written in a way that engines write comes out as it was meant."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ocirun.cli.help import help_text, version_text
+from ocirun.cli.parser import Invocation, UsageError, parse
+from ocirun.cli.signals import RTMAX, RTMIN, SIGNALS, parse_signal
+from ocirun.cli.table import COMMANDS, GLOBAL_OPTIONS, HELP, Command, Option
+
+# What runc 1.5 and crun 1.29 have for these commands.
+PEERS = {
+    "": "root log log-format log-level debug cgroup-manager systemd-cgroup rootless version help",
+    "create": "bundle config console-socket pidfd-socket pid-file no-pivot no-new-keyring preserve-fds no-subreaper",
+    "run": "bundle config console-socket pidfd-socket pid-file no-pivot no-new-keyring preserve-fds no-subreaper"
+    " detach keep",
+    "start": "",
+    "state": "",
+    "kill": "all regex",
+    "delete": "force regex",
+    "list": "format quiet",
+    "spec": "bundle file rootless",
+    "features": "",
+}
+SHORT = {
+    "": {"v": "version", "h": "help"},
+    "create": {"b": "bundle", "f": "config"},
+    "run": {"b": "bundle", "f": "config", "d": "detach"},
+    "kill": {"a": "all", "r": "regex"},
+    "delete": {"f": "force", "r": "regex"},
+    "list": {"f": "format", "q": "quiet"},
+    "spec": {"b": "bundle", "f": "file"},
+}
+
+
+def parsed(*words: str) -> Invocation:
+    """Return what the parser makes of the words."""
+    invocation = Invocation()
+    parse(list(words), invocation)
+    return invocation
+
+
+def options_of(name: str) -> dict[str, Option]:
+    """Return the options of a command, or the global ones, by long name."""
+    if not name:
+        return {option.name: option for option in GLOBAL_OPTIONS}
+    (command,) = (command for command in COMMANDS if command.name == name)
+    return {option.name: option for option in (*command.options, HELP)}
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_options_of_the_peers(name: str) -> None:
+    """Every option that runc or crun has for a command is there, with its letter."""
+    known = options_of(name)
+    assert set(PEERS[name].split()) <= known.keys()
+    for letter, option in SHORT.get(name, {}).items():
+        assert known[option].short == letter
+
+
+@st.composite
+def _given(draw: st.DrawFn, option: Option) -> tuple[list[str], str | None]:
+    """Return an option as somebody may write it, and the value that is meant (None: a switch)."""
+    dashes = draw(st.sampled_from(("-", "--")))
+    letter = option.short is not None and draw(st.booleans())
+    written = f"-{option.short}" if letter else f"{dashes}{option.name}"
+    if option.value is None:
+        return [draw(st.sampled_from((written, f"{written}=true")))], None
+    value = draw(st.sampled_from(option.choices) if option.choices else st.text(max_size=8))
+    form = draw(st.sampled_from(("next", "equals")))
+    return ([written, value] if form == "next" else [f"{written}={value}"]), value
+
+
+@st.composite
+def _command_lines(draw: st.DrawFn) -> tuple[list[str], Command, dict[str, str], set[str], list[str]]:
+    """Return a command line and what it means: command, values, switches, arguments."""
+    command = draw(st.sampled_from(COMMANDS))
+    values: dict[str, str] = {}
+    switches: set[str] = set()
+    words = []
+    skip = ("help", "version", "root")  # they end everything, or have rules of their own
+    for table, at in ((GLOBAL_OPTIONS, 0), (command.options, 1)):
+        parts = []
+        for option in draw(st.lists(st.sampled_from(table), max_size=4)) if table else ():
+            if option.name in skip:
+                continue
+            written, value = draw(_given(option))
+            parts.append(written)
+            if value is None:
+                switches.add(option.name)
+            else:
+                values[option.name] = value
+        if at == 0:
+            words += [word for part in parts for word in part] + [command.name]
+            continue
+        most = len(command.arguments)
+        least = sum(not name.startswith("[") for name in command.arguments)
+        plain = st.text(min_size=1, max_size=6).filter(lambda text: not text.startswith("-"))
+        arguments = draw(st.lists(plain, min_size=least, max_size=most))
+        cut = draw(st.integers(0, len(arguments)))
+        words += arguments[:cut] + [word for part in parts for word in part] + arguments[cut:]
+    return words, command, values, switches, arguments
+
+
+@given(_command_lines())
+def test_everything_comes_out_as_meant(
+    line: tuple[list[str], Command, dict[str, str], set[str], list[str]],
+) -> None:
+    """Options in any form and order, around the arguments, give what was put in; the last one counts."""
+    words, command, values, switches, arguments = line
+    invocation = parsed(*words)
+    assert invocation.command is command
+    assert invocation.values == values
+    assert invocation.switches == switches
+    assert invocation.arguments == arguments
+
+
+@given(st.lists(st.one_of(
+    st.text(max_size=6),
+    st.sampled_from([f"--{option.name}" for option in GLOBAL_OPTIONS]),
+    st.sampled_from([command.name for command in COMMANDS]),
+    st.sampled_from(["-", "--", "---", "-=", "--=", "=", "-qf", "-fq", "-f=", "--bundle=", "-b", "\udcff"]),
+), max_size=8))  # fmt: skip
+def test_anything_else_is_a_usage_error(words: list[str]) -> None:
+    """Whatever the words, the parser either understands them or says why not."""
+    try:
+        invocation = parsed(*words)
+    except UsageError as error:
+        assert str(error)
+        return
+    command = invocation.command
+    if command is not None and not {"help", "version"} & invocation.switches:
+        assert len(invocation.arguments) <= len(command.arguments)
+
+
+@pytest.mark.parametrize(
+    ("words", "arguments"),
+    [
+        (["kill", "c", "KILL"], ["c", "KILL"]),
+        (["kill", "c"], ["c"]),
+        (["kill", "--all", "c", "9"], ["c", "9"]),
+        (["kill", "c", "--all", "9"], ["c", "9"]),
+        (["kill", "c", "9", "-a"], ["c", "9"]),
+        (["kill", "--", "-x", "9"], ["-x", "9"]),
+        (["kill", "-a", "--", "-x", "-9"], ["-x", "-9"]),
+    ],
+)
+def test_orders_of_kill(words: list[str], arguments: list[str]) -> None:
+    """The ID, the signal and --all in every order that is in use."""
+    invocation = parsed(*words)
+    assert invocation.arguments == arguments
+    assert invocation.has("all") == ("--all" in words or "-a" in words)
+
+
+def test_letters_may_be_joined() -> None:
+    """-qf json, -qfjson and -fjson -q are the same."""
+    for words in (["-qf", "json"], ["-qfjson"], ["-qf=json"], ["-fjson", "-q"], ["-f", "json", "-q"]):
+        invocation = parsed("list", *words)
+        assert invocation.has("quiet"), words
+        assert invocation.value("format") == "json", words
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["nosuch"],
+        ["create"],
+        ["create", "a", "b"],
+        ["kill"],
+        ["kill", "a", "9", "b"],
+        ["list", "a"],
+        ["features", "a"],
+        ["state", "--nosuch", "a"],
+        ["state", "-x", "a"],
+        ["create", "--bundle"],
+        ["delete", "--force=perhaps", "a"],
+        ["list", "--format", "yaml"],
+        ["--log-format", "xml", "list"],
+        ["--log-level", "loud", "list"],
+        ["--cgroup-manager", "mine", "list"],
+        ["--rootless", "maybe", "list"],
+        ["--nosuch", "list"],
+        ["kill", "c", "-9"],
+    ],
+)
+def test_refused(words: list[str]) -> None:
+    """What cannot be understood is refused, and nothing is guessed."""
+    with pytest.raises(UsageError):
+        parsed(*words)
+
+
+def test_what_was_understood_before_an_error_is_kept() -> None:
+    """An error in the command's words is still reported to the log that the global options name."""
+    invocation = Invocation()
+    with pytest.raises(UsageError):
+        parse(["--log", "/x", "--log-format=json", "create", "--nosuch"], invocation)
+    assert invocation.value("log") == "/x"
+    assert invocation.value("log-format") == "json"
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_help_names_every_option(command: Command) -> None:
+    """The help of a command has each of its options, in lines that fit a terminal."""
+    text = help_text(command)
+    for option in (*command.options, HELP):
+        assert f"--{option.name}" in text
+    assert max(map(len, text.splitlines())) <= 110
+
+
+def test_version_is_what_engines_parse() -> None:
+    """docker splits at the one line with "version", podman shows it; commit and spec follow."""
+    first, *rest = version_text().splitlines()
+    assert first.startswith("ocirun version ")
+    assert not any("version" in line for line in rest)
+    assert any(line.startswith("spec: ") for line in rest)
+
+
+@given(st.text(max_size=12))
+def test_signals_are_words_of_the_table(text: str) -> None:
+    """S-74: a signal is accepted exactly if it is in the table; unicode digits and signs are not."""
+    accepted = {str(number): number for number in range(1, 65)}
+    accepted |= {f"0{number}": number for number in range(1, 10)}
+    names = {**SIGNALS, "RTMIN": RTMIN, "RTMAX": RTMAX}
+    for offset in range(RTMAX - RTMIN + 1):
+        for digits in {str(offset), f"{offset:02}"}:
+            names[f"RTMIN+{digits}"] = RTMIN + offset
+            names[f"RTMAX-{digits}"] = RTMAX - offset
+    name = text.upper() if text.isascii() else ""
+    expected = accepted.get(text, names.get(name, names.get(name.removeprefix("SIG"))))
+    try:
+        found: int | None = parse_signal(text)
+    except UsageError:
+        found = None
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "-1", "65", "+9", "9 ", " 9", "\u0669", "\uff19", "0x9", "1_0", "", "SIG", "SIGSIGTERM", "RTMIN+31", "RTMIN-1"]
+)
+def test_no_signals(text: str) -> None:
+    """S-74: numbers in other notations, other alphabets or out of range, and names cut or doubled."""
+    with pytest.raises(UsageError):
+        parse_signal(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("9", 9), ("KILL", 9), ("SIGKILL", 9), ("sigkill", 9), ("hup", 1), ("64", 64), ("RTMIN", 34), ("SIGRTMAX", 64),
+     ("RTMIN+3", 37), ("rtmax-1", 63), ("IO", 29), ("POLL", 29), ("CLD", 17), ("IOT", 6)],
+)  # fmt: skip
+def test_signals(text: str, number: int) -> None:
+    """Numbers and names, in any case, with and without SIG, as runc takes them."""
+    assert parse_signal(text) == number
