@@ -229,12 +229,15 @@ class Container:
         try:
             record = entry.read_record()
             now, _ = status.compute(entry, record)
-            if all or (signal == SIGKILL and not record["ownPidNamespace"]):
+            if all:
+                with_manager(record, lambda manager: manager.kill_all(signal))
+                return
+            if signal == SIGKILL and not record["ownPidNamespace"]:
                 # Without a pid namespace of its own the death of init does not take the others along.
                 with_manager(record, lambda manager: manager.kill_all(signal))
-                if now == STOPPED:
+                if now != STOPPED:
                     return
-            elif now == STOPPED:
+            if now == STOPPED:
                 raise ContainerNotRunning("container not running", status=now, container_id=self.id)
             self._signal(record, signal)
             if now == PAUSED and signal == SIGKILL:

@@ -15,27 +15,14 @@ ffibuilder = FFI()
 ffibuilder.set_source("ocirun._native._libseccomp", None)
 ffibuilder.cdef(
     """
-    /* libseccomp, seccomp.h.  The header's enumerations are plain int here. */
-    typedef void *scmp_filter_ctx;
+    /* libseccomp, seccomp.h */
     struct scmp_version { unsigned int major; unsigned int minor; unsigned int micro; };
-    struct scmp_arg_cmp { unsigned int arg; int op; uint64_t datum_a; uint64_t datum_b; };
-
     const struct scmp_version *seccomp_version(void);
-    scmp_filter_ctx seccomp_init(uint32_t default_action);
-    void seccomp_release(scmp_filter_ctx ctx);
-    int seccomp_merge(scmp_filter_ctx destination, scmp_filter_ctx source);
     uint32_t seccomp_arch_native(void);
     uint32_t seccomp_arch_resolve_name(const char *name);
-    int seccomp_arch_add(scmp_filter_ctx ctx, uint32_t token);
-    int seccomp_arch_remove(scmp_filter_ctx ctx, uint32_t token);
-    int seccomp_attr_set(scmp_filter_ctx ctx, int attribute, uint32_t value);
     char *seccomp_syscall_resolve_num_arch(uint32_t token, int number);
     int seccomp_syscall_resolve_name_arch(uint32_t token, const char *name);
     int seccomp_syscall_resolve_name_rewrite(uint32_t token, const char *name);
-    int seccomp_rule_add_array(scmp_filter_ctx ctx, uint32_t action, int number,
-                               unsigned int count, const struct scmp_arg_cmp *comparators);
-    int seccomp_export_bpf(scmp_filter_ctx ctx, int fd);
-    int seccomp_export_bpf_mem(scmp_filter_ctx ctx, void *buffer, size_t *length);  /* since 2.6 */
 
     /* The C library. */
     typedef struct {

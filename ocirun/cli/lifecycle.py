@@ -84,6 +84,18 @@ def delete(invocation: Invocation, runtime: Runtime) -> int:
     return _for_each(invocation, runtime, lambda each: runtime.delete(each, force=force))
 
 
+def pause(invocation: Invocation, runtime: Runtime) -> int:
+    """The command `pause`."""
+    runtime.load(invocation.arguments[0]).pause()
+    return 0
+
+
+def resume(invocation: Invocation, runtime: Runtime) -> int:
+    """The command `resume`."""
+    runtime.load(invocation.arguments[0]).resume()
+    return 0
+
+
 def gc(invocation: Invocation, runtime: Runtime) -> int:  # noqa: ARG001  # all commands are called alike
     """The command `gc`: prints the IDs of what it removed."""
     print_text("".join(f"{container_id}\n" for container_id in runtime.gc()))

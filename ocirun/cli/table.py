@@ -187,6 +187,8 @@ COMMANDS = (
         (_CONFIG, _FORMAT),
         needs_root=False,
     ),
+    Command("pause", "freeze the processes of a container", "lifecycle", ("ID",)),
+    Command("resume", "let the processes of a paused container go on", "lifecycle", ("ID",)),
     Command("features", "print what ocirun supports", "inspect", needs_root=False),
     Command("gc", "remove what interrupted commands left behind", "lifecycle"),
     Command("help", "print the help of a command", "inspect", ("[COMMAND]",), needs_root=False, function="help_"),

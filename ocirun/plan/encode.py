@@ -9,7 +9,7 @@ from ocirun._native import ffi, lib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from ocirun.plan.ops import Op, Text
 
@@ -22,38 +22,33 @@ _OPCODES: dict[str, int] = {
 
 
 class _Blobs:
-    """The area behind the operations: each distinct blob once, {size, bytes, NUL}, aligned to 4."""
+    """The area behind the operations: each distinct text once, {size, bytes, NUL}, aligned to 4."""
 
     __slots__ = ("_known", "_next", "parts")
 
     def __init__(self, first: int) -> None:
         self.parts: list[bytes] = []
-        self._known: dict[bytes, int] = {}
+        # An absent text, an empty list and an empty origin are all offset 0.
+        self._known: dict[object, int] = {None: 0, (): 0}
         self._next = first
 
-    def add(self, content: bytes) -> int:
-        offset = self._known.get(content)
-        if offset is None:
-            offset = self._known[content] = self._next
-            size = len(content)
-            padding = 4 - size % 4  # at least the NUL
-            self.parts.append(size.to_bytes(4, byteorder))
-            self.parts.append(content)
-            self.parts.append(b"\0\0\0\0"[:padding])
-            self._next += 4 + size + padding
+    def add(self, text: Text) -> int:
+        """Return the offset of a text's blob."""
+        offset = self._known.get(text)
+        if offset is not None:
+            return offset
+        if isinstance(text, str):
+            content = text.encode()
+        elif isinstance(text, bytes):
+            content = text
+        else:
+            content = "\0".join(text or ()).encode() + b"\0"
+        size = len(content)
+        padding = 4 - size % 4  # at least the NUL
+        self.parts += (size.to_bytes(4, byteorder), content, b"\0\0\0\0"[:padding])
+        offset = self._known[text] = self._next
+        self._next += 4 + size + padding
         return offset
-
-
-
-def _add_text(add: Callable[[bytes], int], text: Text) -> int:
-    """Return the offset of a text's blob, 0 for an absent one and for an empty list."""
-    if text is None or text == ():
-        return 0
-    if isinstance(text, str):
-        return add(text.encode())
-    if isinstance(text, bytes):
-        return add(text)
-    return add("\0".join(text).encode() + b"\0")
 
 
 def encode(ops: Sequence[Op], slot_count: int, input_count: int, keep_count: int) -> bytes:
@@ -68,9 +63,9 @@ def encode(ops: Sequence[Op], slot_count: int, input_count: int, keep_count: int
             (
                 _OPCODES[op.name],
                 op.flags,
-                add(op.origin.encode()) if op.origin else 0,
+                add(op.origin or None),
                 (*op.slots, -1, -1)[:2],
-                [_add_text(add, text) for text in op.texts],
+                tuple(map(add, op.texts)),
                 op.numbers,
             )
             for op in ops

@@ -226,5 +226,7 @@ def normalize(destination: str) -> str:
 
     Spec: config.md#mounts: a relative destination is below "/".
     """
+    if destination.startswith("/") and "//" not in destination and "/." not in destination:
+        return destination.rstrip("/") or "/"
     parts = [part for part in destination.split("/") if part not in ("", ".")]
     return "/" + "/".join(parts)
