@@ -441,7 +441,7 @@ def frozen_files(cgroup: Any) -> list[list[str]]:
     result = []
     for hierarchy in cgroup.paths():
         if "freezer" in hierarchy.controllers:
-            return [[f"{hierarchy.directory}/freezer.state", "FROZEN"]]
+            result.append([f"{hierarchy.directory}/freezer.state", "FROZEN"])
         if hierarchy.version == 2:
             result.append([f"{hierarchy.directory}/cgroup.freeze", "1"])
     return result
