@@ -360,7 +360,7 @@ int op_mount(struct context *ctx) {
 			return fail(ctx, OCIRUN_SITE_FSOPEN, ENOSYS);
 		if ((error = old_mount(ctx, destination, &mount)) < 0)
 			return error;
-		error = set_attributes(ctx, mount, 0, 0, NUMBER(2), 0, 1);
+		error = set_attributes(ctx, mount, 0, 0, NUMBER(2) & ~(uint64_t)MS_REC, 0, 1);
 		keep_mount(ctx, 0, &mount);
 		return error;
 	}
@@ -369,7 +369,7 @@ int op_mount(struct context *ctx) {
 	     (error = set_attributes(ctx, mount, NUMBER(0) & MOUNT_ATTR_RDONLY, 0, 0, 0, 0)) < 0))
 		return error;
 	TRY(ctx, MOVE_MOUNT, sys_move_mount(mount, destination));
-	error = set_attributes(ctx, mount, 0, 0, NUMBER(2), 0, 1);
+	error = set_attributes(ctx, mount, 0, 0, NUMBER(2) & ~(uint64_t)MS_REC, 0, 1);
 	keep_mount(ctx, 0, &mount);
 	return error;
 }

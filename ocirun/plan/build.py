@@ -252,7 +252,7 @@ class _Builder:
 
     def _before_user(self) -> list[Op]:
         """What needs the caller's own power over the host, and the root where the way to it may be hidden."""
-        result = self._join_cgroups() if self.namespaces.in_two_steps else []
+        result = self._join_cgroups() if self._joins_early else []
         process = self.process
         if process is not None and process.oom_score_adj is not None:
             result.append(
@@ -314,12 +314,17 @@ class _Builder:
         In one step the parent makes the cgroup while we mount; in two it was done before the fork.
         """
         result = []
-        if not self.namespaces.in_two_steps:
+        if not self._joins_early:
             result.extend(self._join_cgroups())
         if "cgroup" in self.namespaces.created:
             index = self.namespaces.created["cgroup"]
             result.append(ops.unshare(CLONE_FLAGS["cgroup"], f"/linux/namespaces/{index}"))
         return result
+
+    @property
+    def _joins_early(self) -> bool:
+        """Before a fork, and before sources are opened that may be cgroups."""
+        return self.namespaces.in_two_steps or self.early
 
     def _join_cgroups(self) -> list[Op]:
         return [
