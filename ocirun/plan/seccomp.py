@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # Part of the cache's key: to be raised with every change that gives some profile another program or
 # other flags.
-GENERATOR = 1
+GENERATOR = 2
 
 _FLAG_NEW_LISTENER = 1 << 3  # linux/seccomp.h
 
@@ -52,9 +52,7 @@ class CompiledFilter:
         self.notify = bool(entry.flags & _FLAG_NEW_LISTENER)
         # Spec: listenerPath is ignored if SCMP_ACT_NOTIFY is not used.
         self.listener_path: str | None = profile["listenerPath"] if self.notify else None
-        self.listener_metadata: str | None = (
-            profile.get("listenerMetadata") if self.notify else None
-        )
+        self.listener_metadata: str | None = profile.get("listenerMetadata") if self.notify else None
 
 
 def compile_profile(

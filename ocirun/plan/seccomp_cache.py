@@ -93,9 +93,7 @@ def digest(profile: Mapping[str, Any], *influences: str | int) -> bytes:
         [system.machine, system.release, system.version],
     ]
     # The encoder that json.dumps is made of; importing json costs more than all the rest.
-    encode = _json.make_encoder(
-        None, _refuse, _json.encode_basestring_ascii, None, ":", ",", True, False, False
-    )
+    encode = _json.make_encoder(None, _refuse, _json.encode_basestring_ascii, None, ":", ",", True, False, False)
     return blake2b("".join(encode(subject, 0)).encode("ascii"), digest_size=_DIGEST).digest()
 
 

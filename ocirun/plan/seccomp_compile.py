@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compile `linux.seccomp` with libseccomp.  Loaded only when the cache has no answer.
+"""Compile `linux.seccomp`.  Loaded only when the cache has no answer.
 
-Each architecture gets a filter of its own, merged at the end.  libseccomp can translate rules to
-several architectures by itself, but then compares the low halves of 64-bit values on the 32-bit
-ones: "argument 0 equals 2**32" would become "equals 0".  With a filter per architecture a
-comparison is first brought to what it means there.
+The numbers of system calls are libseccomp's; the code is our own (`seccomp_program`).
 
 What the specification leaves open is settled as libseccomp has it, because profiles are written
 against that:
@@ -14,7 +11,12 @@ against that:
   alternatives in this form;
 - a rule without `args` takes the call away from rules with `args`; of several without, the first
   one counts;
-- a rule whose action is the default action is left out, yet its names count as named.
+- a rule whose action is the default action is left out, yet its names count as named;
+- a call of an architecture that is neither native nor listed kills the thread;
+- on 32-bit architectures and x32 the low halves of arguments are compared.
+
+Of several matching rules with `args` the first one counts.  libseccomp refuses some of these
+profiles, and what it makes of others depends on how they fall into its tree.
 """
 
 from __future__ import annotations
@@ -30,18 +32,16 @@ from ocirun._native.libseccomp import (
     Library,
 )
 from ocirun.errors import InvalidConfig, Problem, UnsupportedFeature, errno_text
-from ocirun.plan import seccomp_enosys
+from ocirun.plan import seccomp_enosys, seccomp_program
 from ocirun.plan.seccomp_cache import MAX_PROGRAM, Entry, file_identity
 from ocirun.spec.seccomp_rules import check_seccomp, uses_notify
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
-    from ocirun._native.libseccomp import Comparator, Filter
-
-    Comparators = tuple[Comparator, ...]
+    from ocirun.plan.seccomp_program import Code, Comparators, Range
 
 _MAX_INSTRUCTIONS = MAX_PROGRAM // 8
 _INSTALL_HINT = "install the package libseccomp2 (Debian, Ubuntu) or libseccomp (others)"
@@ -83,15 +83,14 @@ FLAGS = {
 }
 
 OPERATORS = {
-    "SCMP_CMP_NE": 1,
-    "SCMP_CMP_LT": 2,
-    "SCMP_CMP_LE": 3,
-    "SCMP_CMP_EQ": 4,
-    "SCMP_CMP_GE": 5,
-    "SCMP_CMP_GT": 6,
-    "SCMP_CMP_MASKED_EQ": 7,
+    "SCMP_CMP_NE": seccomp_program.NE,
+    "SCMP_CMP_LT": seccomp_program.LT,
+    "SCMP_CMP_LE": seccomp_program.LE,
+    "SCMP_CMP_EQ": seccomp_program.EQ,
+    "SCMP_CMP_GE": seccomp_program.GE,
+    "SCMP_CMP_GT": seccomp_program.GT,
+    "SCMP_CMP_MASKED_EQ": seccomp_program.MASKED_EQ,
 }
-_NE, _LT, _LE, _EQ, _GE, _GT, _MASKED_EQ = 1, 2, 3, 4, 5, 6, 7
 
 # libseccomp's names of the architectures of the specification, likelier natives first.
 ARCHITECTURES = (
@@ -100,23 +99,17 @@ ARCHITECTURES = (
     *("s390", "parisc64", "parisc", "m68k", "sh", "sheb", "x32"),
 )
 
-# Those on which libseccomp looks at the low half of an argument.
+# Those on which the low halves of arguments are compared.
 _NARROW = (
     *("x86", "x32", "arm", "m68k", "mips", "mipsel", "mips64n32", "mipsel64n32"),
     *("parisc", "ppc", "s390", "sh", "sheb"),
 )
 
-# libseccomp's token of x32 is its own invention; to the kernel x32 is x86_64 with a bit in the
-# number.
+# libseccomp's token of x32 is its own invention; to the kernel x32 is x86_64 with a bit set.
 _AUDIT_ARCH_X86_64 = 0xC000_003E
 
-# How many numbers are looked through for calls that exist twice, see _named_numbers.
-_NUMBERS_ABOVE = 512
-
-# libseccomp finds the rule of a call by trying one after the other unless told otherwise; from a
-# few dozen rules on its binary tree is shorter on average.  Its versions up to 2.5.3 get the tree
-# wrong if there is no rule at all.
-_TREE_FROM = 33
+# How many numbers are looked through for the second number of a call, see _Architecture.places.
+_TABLE_SIZE = 1000
 
 
 class LibraryMissing(UnsupportedFeature):
@@ -124,30 +117,56 @@ class LibraryMissing(UnsupportedFeature):
 
 
 class _Architecture:
-    __slots__ = ("audit", "name", "pointer", "token")
+    """One architecture of the filter: how its numbers are found."""
 
-    def __init__(self, name: str, token: int, pointer: str) -> None:
+    __slots__ = ("_library", "_token", "_twins", "audit", "name", "width")
+
+    def __init__(self, library: Library, name: str, token: int) -> None:
+        self._library = library
+        self._token = token
+        self._twins: dict[str, int] | None = None
         self.name = name
-        self.token = token
-        self.pointer = pointer
         self.audit = _AUDIT_ARCH_X86_64 if name == "x32" else token
+        self.width = 32 if name in _NARROW else 64
+
+    def places(self, name: str) -> Iterator[tuple[int, int | None]]:
+        """Yield where a call arrives: numbers, each with its argument 0 if that is fixed.
+
+        The calls of sockets and System V IPC exist twice on some architectures: as parts of
+        socketcall(2) and ipc(2), where argument 0 says which, and under numbers of their own.
+        """
+        number = self._library.number(self._token, name)
+        if number >= 0:
+            yield number, None
+        elif number != UNKNOWN:
+            entry = self._library.entry_number(self._token, name)
+            if entry >= 0:
+                yield entry, -number % 100
+                twin = self._twin(name, entry)
+                if twin is not None:
+                    yield twin, None
+
+    def _twin(self, name: str, entry: int) -> int | None:
+        """Return the number of its own that a part of the call *entry* has.
+
+        libseccomp tells it only the other way round, a name for a number.
+        """
+        if self._twins is None:
+            start = entry - entry % _TABLE_SIZE  # MIPS counts from 4000
+            numbers = range(start, start + _TABLE_SIZE)
+            names = ((self._library.name(self._token, number), number) for number in numbers)
+            self._twins = {found: number for found, number in names if found is not None}
+        return self._twins.get(name)
 
 
 class _Rule:
-    """One entry of `syscalls`, resolved: any number with any of the alternatives gets the action."""
+    """One entry of `syscalls`: any of the names with any of the alternatives gets the action."""
 
-    __slots__ = ("action", "alternatives", "numbers", "pointer")
+    __slots__ = ("action", "alternatives", "names")
 
-    def __init__(
-        self,
-        pointer: str,
-        action: int,
-        numbers: Sequence[int],
-        alternatives: Sequence[Comparators],
-    ) -> None:
-        self.pointer = pointer
+    def __init__(self, action: int, names: Sequence[str], alternatives: Sequence[Comparators]) -> None:
         self.action = action
-        self.numbers = numbers
+        self.names = names
         self.alternatives = alternatives
 
 
@@ -183,18 +202,18 @@ def compile_profile(profile: Mapping[str, Any], pointer: str, *, fail_unknown: b
         ) from error
     skipped = _find_unknown_names(library, profile, pointer, fail_unknown=fail_unknown)
     architectures = _find_architectures(library, profile, pointer)
-    program = _compile_rules(library, profile, architectures, pointer)
-    program = _enosys_stub(library, profile, architectures) + program
-    if len(program) > MAX_PROGRAM:
-        raise InvalidConfig([_too_long(pointer, f"{len(program) // 8} instructions")])
+    instructions = seccomp_program.program(_answers(profile, architectures), foreign=ACTIONS["SCMP_ACT_KILL_THREAD"])
+    if len(instructions) > _MAX_INSTRUCTIONS:
+        raise InvalidConfig([_too_long(pointer, len(instructions))])
+    program = seccomp_program.assemble(instructions)
     return Entry(program, flags, skipped, library.path, identity)
 
 
-def _too_long(pointer: str, size: str) -> Problem:
+def _too_long(pointer: str, length: int) -> Problem:
     return Problem(
         "host",
         pointer,
-        f"the profile comes to {size}; the kernel takes {_MAX_INSTRUCTIONS} at most",
+        f"the filter has {length} instructions; the kernel takes up to {_MAX_INSTRUCTIONS}",
     )
 
 
@@ -242,10 +261,7 @@ def _find_flags(library: Library, profile: Mapping[str, Any], pointer: str) -> i
 def _check_actions(library: Library, profile: Mapping[str, Any], pointer: str) -> None:
     """Refuse actions that the kernel would take for KILL."""
     places = [(profile["defaultAction"], f"{pointer}/defaultAction")]
-    places += [
-        (rule["action"], f"{pointer}/syscalls/{index}/action")
-        for index, rule in enumerate(_rules_of(profile))
-    ]
+    places += [(rule["action"], f"{pointer}/syscalls/{index}/action") for index, rule in enumerate(_rules_of(profile))]
     seen: set[str] = set()
     for name, where in places:
         if name in _LATER_ACTIONS and name not in seen:
@@ -285,9 +301,7 @@ def _find_unknown_names(
     return tuple(skipped)
 
 
-def _find_architectures(
-    library: Library, profile: Mapping[str, Any], pointer: str
-) -> list[_Architecture]:
+def _find_architectures(library: Library, profile: Mapping[str, Any], pointer: str) -> list[_Architecture]:
     """Return the native architecture, always, and those that the profile adds."""
     listed = [
         (text.removeprefix("SCMP_ARCH_").lower(), f"{pointer}/architectures/{index}")
@@ -296,7 +310,7 @@ def _find_architectures(
     found: dict[int, _Architecture] = {}
     for name in ARCHITECTURES:
         if library.architecture(name) == library.native:
-            found[library.native] = _Architecture(name, library.native, pointer)
+            found[library.native] = _Architecture(library, name, library.native)
             break
     for name, where in listed:
         token = library.architecture(name)
@@ -306,68 +320,48 @@ def _find_architectures(
                 json_pointer=where,
             )
         if token not in found:
-            found[token] = _Architecture(name, token, where)
+            found[token] = _Architecture(library, name, token)
     return list(found.values())
 
 
-def _compile_rules(
-    library: Library,
-    profile: Mapping[str, Any],
-    architectures: Sequence[_Architecture],
-    pointer: str,
-) -> bytes:
-    """Return libseccomp's program for the rules."""
+def _answers(profile: Mapping[str, Any], architectures: Sequence[_Architecture]) -> dict[int, list[tuple[Range, Code]]]:
+    """Return what every number of every architecture is answered with, by AUDIT_ARCH value."""
     default = _default_action(profile)
-    rules = _resolve_rules(library, profile, pointer)
-    whole: Filter | None = None
+    denies = profile["defaultAction"] in _DENYING
+    enosys = _action("SCMP_ACT_ERRNO", errno.ENOSYS)
+    names = {name for rule in _rules_of(profile) for name in rule["names"]}
+    rules = _resolve_rules(profile)
+    by_audit: dict[int, list[tuple[Range, Code]]] = {}
     for architecture in architectures:
-        try:
-            part = library.new_filter(default, architecture.token)
-            _add_rules(part, rules, architecture, pointer)
-            if whole is None:
-                whole = part
-            else:
-                whole.merge(part)
-        except OSError as error:
-            raise _refused(error, architecture.pointer) from error
-    assert whole is not None, "the native architecture is always there"
-    if len({number for rule in rules for number in rule.numbers}) >= _TREE_FROM:
-        whole.use_binary_tree()
-    try:
-        return whole.export()
-    except OSError as error:
-        raise _refused(error, pointer) from error
-
-
-def _refused(error: OSError, where: str) -> UnsupportedFeature:
-    return UnsupportedFeature(
-        f"{where}: libseccomp: {errno_text(error.errno or 0)}", op="libseccomp", json_pointer=where
-    )
-
-
-def _resolve_rules(library: Library, profile: Mapping[str, Any], pointer: str) -> list[_Rule]:
-    default = _default_action(profile)
-    rules: list[_Rule] = []
-    for index, entry in enumerate(_rules_of(profile)):
-        action = _action(entry["action"], entry.get("errnoRet"))
-        if action == default:
-            continue
-        numbers = [library.number(library.native, name) for name in entry["names"]]
-        rules.append(
-            _Rule(
-                f"{pointer}/syscalls/{index}",
-                action,
-                [number for number in numbers if number != UNKNOWN],
-                _alternatives(entry.get("args") or ()),
-            )
+        parts = [
+            ((number, number), _call_code(alternatives, default, architecture.width))
+            for number, alternatives in _by_number(rules, architecture).items()
+        ]
+        if denies and default != enosys:
+            named = [number for name in names for number, _ in architecture.places(name)]
+            parts += [
+                (newer, seccomp_program.answer(enosys)) for newer in seccomp_enosys.newer(architecture.name, named)
+            ]
+        # x86_64 and x32 share one AUDIT_ARCH value, but no number.
+        by_audit.setdefault(architecture.audit, []).extend(
+            seccomp_program.fill(parts, seccomp_program.answer(default), seccomp_enosys.series(architecture.name))
         )
+    foreign = seccomp_program.answer(ACTIONS["SCMP_ACT_KILL_THREAD"])
+    return {audit: seccomp_program.fill(parts, foreign) for audit, parts in by_audit.items()}
+
+
+def _resolve_rules(profile: Mapping[str, Any]) -> list[_Rule]:
+    default = _default_action(profile)
+    rules = []
+    for entry in _rules_of(profile):
+        action = _action(entry["action"], entry.get("errnoRet"))
+        if action != default:
+            rules.append(_Rule(action, entry["names"], _alternatives(entry.get("args") or ())))
     return rules
 
 
 def _alternatives(args: Sequence[Mapping[str, Any]]) -> list[Comparators]:
-    """Return the sets of comparators of which one has to match; see the module's text for why there
-    are several.
-    """
+    """Return the sets of comparators of which one has to match; the module's text says why."""
     # int(): to JSON Schema, 1.0 is an integer.
     comparators = [
         (
@@ -383,124 +377,45 @@ def _alternatives(args: Sequence[Mapping[str, Any]]) -> list[Comparators]:
     return [tuple(comparators)]
 
 
-def _add_rules(
-    part: Filter, rules: Sequence[_Rule], architecture: _Architecture, pointer: str
-) -> None:
-    """Add all rules to the filter of one architecture.  Errors: OSError; InvalidConfig for
-    contradictions.
-    """
-    width = 32 if architecture.name in _NARROW else 64
-    added: set[tuple[int, int, Comparators]] = set()
+def _by_number(rules: Sequence[_Rule], architecture: _Architecture) -> dict[int, dict[tuple[Comparators, int], None]]:
+    """Return for each number the comparators and actions that apply to it, in order, once each."""
+    result: dict[int, dict[tuple[Comparators, int], None]] = {}
     for rule in rules:
-        for alternative in rule.alternatives:
-            comparators = _narrow_all(alternative, width)
-            if comparators is None:
-                continue
-            array = part.comparators(comparators)
-            for number in rule.numbers:
-                if (rule.action, number, comparators) in added:
-                    continue
-                added.add((rule.action, number, comparators))
-                # Each needs an instruction at least.  libseccomp takes minutes to find out with
-                # thousands more.
-                if len(added) > _MAX_INSTRUCTIONS:
-                    raise InvalidConfig([_too_long(pointer, f"over {_MAX_INSTRUCTIONS} rules")])
-                try:
-                    part.add(rule.action, number, array)
-                except FileExistsError as error:
-                    raise InvalidConfig([_contradiction(rule.pointer)]) from error
+        alternatives = [
+            narrowed
+            for comparators in rule.alternatives
+            if (narrowed := _narrow_all(comparators, architecture.width)) is not None
+        ]
+        for name in rule.names:
+            for number, first in architecture.places(name):
+                for comparators in alternatives:
+                    if first is not None:
+                        comparators = _fix_first(comparators, first)
+                    result.setdefault(number, {})[comparators, rule.action] = None
+    return result
 
 
-def _contradiction(where: str) -> Problem:
-    return Problem(
-        "host", where, "libseccomp cannot put this rule beside an earlier one about the same call"
-    )
+def _fix_first(comparators: Comparators, value: int) -> Comparators:
+    """Return comparators for one part of socketcall(2) or ipc(2).
+
+    The arguments proper are behind a pointer, where no filter can look.  libseccomp compares the
+    registers all the same; who must be sure of these arguments has to deny socketcall as a whole.
+    """
+    rest = tuple(comparator for comparator in comparators if comparator[0] != 0)
+    return ((0, seccomp_program.EQ, value, 0), *rest)
 
 
 def _narrow_all(comparators: Comparators, width: int) -> Comparators | None:
-    """Return what has to be compared on a machine with arguments of *width* bits, None if it can
-    never match.
-    """
-    result: list[Comparator] = []
-    for comparator in comparators:
-        narrowed = narrow(comparator, width)
-        if narrowed is False:
-            return None
-        if narrowed is not True:
-            result.append(narrowed)
-    return tuple(result)
+    """Return what has to be compared for arguments of *width* bits, None if it cannot match."""
+    narrowed = [seccomp_program.narrow(comparator, width) for comparator in comparators]
+    if False in narrowed:
+        return None
+    return tuple(comparator for comparator in narrowed if not isinstance(comparator, bool))
 
 
-def narrow(comparator: Comparator, width: int) -> Comparator | bool:
-    """Return the comparator for arguments of *width* bits, or True or False if it does not depend
-    on the argument.
-
-    The values in a profile have 64 bits everywhere.
-    """
-    argument, operator, value, second = comparator
-    largest = (1 << width) - 1
-    if operator == _MASKED_EQ:
-        # seccomp_rule_add(3): the masked argument equals the masked second value.
-        mask, wanted = value & largest, value & second
-        if wanted > largest:
-            return False
-        return (argument, operator, mask, wanted) if mask else True
-    if operator in {_EQ, _NE}:
-        if value > largest:
-            return operator == _NE
-    elif operator in {_LT, _GE}:
-        if value > largest or value == 0:
-            return (value != 0) == (operator == _LT)
-    elif value >= largest:
-        return operator == _LE
-    return (argument, operator, value, 0)
-
-
-def _enosys_stub(
-    library: Library, profile: Mapping[str, Any], architectures: Sequence[_Architecture]
-) -> bytes:
-    """Return the code that has to stand before libseccomp's; empty if the rule does not apply."""
-    denies = profile["defaultAction"] in _DENYING
-    if not denies or _default_action(profile) == _action("SCMP_ACT_ERRNO", errno.ENOSYS):
-        return b""
-    names = sorted({name for rule in _rules_of(profile) for name in rule["names"]})
-    newer = [
-        (
-            architecture.audit,
-            seccomp_enosys.ranges(
-                architecture.name, _named_numbers(library, architecture.token, names)
-            ),
-        )
-        for architecture in architectures
-    ]
-    return seccomp_enosys.assemble(seccomp_enosys.stub(newer, errno.ENOSYS))
-
-
-def _named_numbers(library: Library, token: int, names: Sequence[str]) -> set[int]:
-    """Return the numbers that *names* have on an architecture, as far as they matter for the
-    highest.
-
-    The calls of sockets and System V IPC exist twice on some architectures, as parts of
-    socketcall(2) and ipc(2) and with numbers of their own, and libseccomp makes rules for both.  By
-    name it tells the first form only, so the numbers above the highest one that it told are asked
-    for their names.
-    """
-    numbers: set[int] = set()
-    twofold: set[str] = set()
-    for name in names:
-        number = library.number(token, name)
-        if number >= 0:
-            numbers.add(number)
-        elif number != UNKNOWN:
-            entry = library.entry_number(token, name)
-            if entry >= 0:
-                numbers.add(entry)
-                twofold.add(name)
-    if twofold:
-        start = max(numbers) + 1
-        numbers.update(
-            number
-            for number in range(start, start + _NUMBERS_ABOVE)
-            if library.name(token, number) in twofold
-        )
-    return numbers
+def _call_code(alternatives: Mapping[tuple[Comparators, int], None], default: int, width: int) -> Code:
+    """Return the code of one number."""
+    for comparators, action in alternatives:
+        if not comparators:
+            return seccomp_program.answer(action)
+    return seccomp_program.conditions(alternatives, default, width)

@@ -51,9 +51,7 @@ def answer(action: int) -> Code:
     return ((_RET_K, 0, 0, action),)
 
 
-def conditions(
-    alternatives: Iterable[tuple[Comparators, int]], otherwise: int, width: int
-) -> Code:
+def conditions(alternatives: Iterable[tuple[Comparators, int]], otherwise: int, width: int) -> Code:
     """Return the code that answers with the action of the first alternative that matches.
 
     All comparators of an alternative have to match.  *width* is 64, or 32 to leave the high halves
@@ -108,9 +106,7 @@ def _compare(comparator: Comparator, width: int, mismatch: int) -> list[Instruct
     ]
 
 
-def _compare_masked(
-    low: Instruction, high: Instruction, mask: int, wanted: int, mismatch: int
-) -> list[Instruction]:
+def _compare_masked(low: Instruction, high: Instruction, mask: int, wanted: int, mismatch: int) -> list[Instruction]:
     code: list[Instruction] = []
     for load, part, value in ((low, mask & _LOW, wanted & _LOW), (high, mask >> 32, wanted >> 32)):
         if part:
@@ -143,17 +139,24 @@ def narrow(comparator: Comparator, width: int) -> Comparator | bool:
     return (argument, operator, value, 0)
 
 
-def fill(parts: Iterable[tuple[Range, Code]], rest: Code) -> list[tuple[Range, Code]]:
-    """Return disjoint *parts* in order, with *rest* in the gaps up to all numbers."""
+def fill(
+    parts: Iterable[tuple[Range, Code]], rest: Code, bounds: Sequence[Range] = ((0, LAST),)
+) -> list[tuple[Range, Code]]:
+    """Return disjoint *parts* in order, with *rest* in the gaps within *bounds*.
+
+    *bounds* are in order, and each part lies within one of them.
+    """
+    waiting = sorted(parts, reverse=True)
     result: list[tuple[Range, Code]] = []
-    start = 0
-    for (first, last), code in sorted(parts):
-        if start < first:
-            result.append(((start, first - 1), rest))
-        result.append(((first, last), code))
-        start = last + 1
-    if start <= LAST:
-        result.append(((start, LAST), rest))
+    for start, end in bounds:
+        while waiting and waiting[-1][0][0] <= end:
+            (first, last), code = waiting.pop()
+            if start < first:
+                result.append(((start, first - 1), rest))
+            result.append(((first, last), code))
+            start = last + 1
+        if start <= end:
+            result.append(((start, end), rest))
     return result
 
 
@@ -201,6 +204,5 @@ def assemble(instructions: Sequence[Instruction]) -> bytes:
     """Encode instructions as an array of struct sock_filter in this machine's byte order."""
     order = sys.byteorder
     return b"".join(
-        code.to_bytes(2, order) + bytes((jt, jf)) + k.to_bytes(4, order)
-        for code, jt, jf, k in instructions
+        code.to_bytes(2, order) + bytes((jt, jf)) + k.to_bytes(4, order) for code, jt, jf, k in instructions
     )
