@@ -14,7 +14,7 @@ import select
 import time
 
 from ocirun import _native
-from ocirun.errors import HookError, OcirunError
+from ocirun.errors import HookError, KernelError, OcirunError
 from ocirun.init.process import describe_status, wait_executed
 from ocirun.plan import ops
 from ocirun.plan.encode import encode
@@ -66,8 +66,13 @@ class HookRunner:
             os.close(output_end)
             os.close(theirs)
             output_end = theirs = -1
-            self._wait_executed(ours, kind, index, hook)
-            what = self._wait(pid, pidfd, output, hook)
+            try:
+                self._wait_executed(ours, kind, index, hook)
+                what = self._wait(pid, pidfd, output, hook)
+            except BaseException:
+                # Also when we are interrupted: nothing that we started may go on behind us.
+                _end(pid, pidfd)
+                raise
             if what is not None:
                 raise self._failure(hook, kind, index, what)
         finally:
@@ -128,8 +133,7 @@ class HookRunner:
                 status = _native.wait(pidfd, 5.0)
                 return self._judge(status, kept)
             elif not ready:
-                _kill_group(pid)
-                _native.wait(pidfd, 5.0)
+                _end(pid, pidfd)
                 return f"timed out after {hook.timeout} s and was killed"
 
     def _judge(self, status: int | None, output: bytes) -> str | None:
@@ -147,6 +151,16 @@ class HookRunner:
             index=index,
             container_id=self._id,
         )
+
+
+def _end(pid: int, pidfd: int) -> None:
+    """End a hook, and all that it started in its group, and reap it."""
+    try:
+        _native.pidfd_signal(pidfd, 9)
+    except KernelError:
+        return  # reaped: the number may be somebody else's
+    _kill_group(pid)
+    _native.wait(pidfd, 5.0)
 
 
 def _kill_group(pid: int) -> None:

@@ -17,8 +17,17 @@ import os
 from ocirun import _native
 from ocirun.cli import FAILURE
 from ocirun.cli.lifecycle import create_container, notify_socket
-from ocirun.cli.signals import RTMAX, RTMIN, SIGNALS, handle_all, raise_at_termination
+from ocirun.cli.signals import (
+    RTMAX,
+    RTMIN,
+    SIGNALS,
+    TERMINATING,
+    handle,
+    raise_at_termination,
+    raise_once,
+)
 from ocirun.errors import KernelError, OcirunError
+from ocirun.spec.state import PAUSED, RUNNING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +52,7 @@ def run(invocation: Invocation, runtime: Runtime) -> int:
     raise_at_termination()
     if invocation.has("detach"):
         container = create_container(invocation, runtime)
-        _start(container, runtime)
+        _start(container, invocation, runtime)
         return 0
     if not invocation.has("no-subreaper"):
         _native.adopt_orphans()
@@ -56,37 +65,45 @@ def run(invocation: Invocation, runtime: Runtime) -> int:
     try:
         console = None if terminal is None else terminal.socket
         container = create_container(invocation, runtime, console)
-        code = _stay(container, runtime, terminal)
+        code = _stay(container, invocation, runtime, terminal)
     finally:
         if terminal is not None:
             terminal.close()
     return _finish(invocation, runtime, code)
 
 
-def _stay(container: Container, runtime: Runtime, terminal: Terminal | None) -> int:
+def _stay(
+    container: Container, invocation: Invocation, runtime: Runtime, terminal: Terminal | None
+) -> int:
     with container:
         try:
             has_terminal = terminal is not None and terminal.receive()
+            foreground = Foreground(container, terminal if has_terminal else None)
         except BaseException as error:
-            _undo(container, runtime, error)
+            _undo(container, invocation, runtime, error)
             raise
-        _start(container, runtime)
-        return Foreground(container, terminal if has_terminal else None).wait()
+        _start(container, invocation, runtime)
+        return foreground.wait()
 
 
-def _start(container: Container, runtime: Runtime) -> None:
+def _start(container: Container, invocation: Invocation, runtime: Runtime) -> None:
     try:
         container.start(notify_socket=notify_socket())
     except BaseException as error:
-        _undo(container, runtime, error)
+        _undo(container, invocation, runtime, error)
         raise
 
 
-def _undo(container: Container, runtime: Runtime, error: BaseException) -> None:
+def _undo(
+    container: Container, invocation: Invocation, runtime: Runtime, error: BaseException
+) -> None:
     """As if never attempted; a start that failed by a hook has deleted the container already."""
+    pid_file = invocation.value("pid-file")
     try:
+        if pid_file is not None:
+            os.unlink(pid_file)
         runtime.delete(container.id, force=True)
-    except OcirunError as failure:
+    except (OcirunError, OSError) as failure:
         error.add_note(f"while deleting the container: {failure}")
 
 
@@ -103,15 +120,17 @@ def _finish(invocation: Invocation, runtime: Runtime, code: int) -> int:
 
 
 class Foreground:
-    """Waits for the container's process; passes signals, and what is typed and shown, on meanwhile."""
+    """Passes signals on to the container's process from its start on, and what is typed and shown while we wait."""
 
     def __init__(self, container: Container, terminal: Terminal | None) -> None:
         self._container = container
         self._terminal = terminal
         self._pidfd = container.pidfd()
+        self._is_started = False
+        self._early: list[int] = []
         # A signal that arrives just before poll(2) would not end it; a byte in a pipe does.
-        self._signals, wakeup = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        handle_all((*_FORWARDED, _CHLD, _WINCH), wakeup)
+        self._wakeup, wakeup = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        handle((*_FORWARDED, _CHLD, _WINCH), self._take, wakeup)
 
     def wait(self) -> int:
         """Return the exit code of the process.  Its descriptors live as long as we do."""
@@ -119,35 +138,49 @@ class Foreground:
         import select
 
         gc.enable()  # the launcher turns it off for commands that are over in a moment
+        self._is_started = True
+        for number in self._early:
+            self._take(number)
         terminal = self._terminal
         ready: dict[int, int] = {}
         while self._pidfd not in ready:
             poll = select.poll()
             poll.register(self._pidfd, select.POLLIN)
-            poll.register(self._signals, select.POLLIN)
+            poll.register(self._wakeup, select.POLLIN)
             for fd, events in terminal.interests() if terminal is not None else ():
                 poll.register(fd, events)
             ready = dict(poll.poll())
-            if self._signals in ready:
-                for number in os.read(self._signals, 4096):
-                    self._take(number)
+            if self._wakeup in ready:
+                os.read(self._wakeup, 4096)  # the handler has run
             if terminal is not None:
                 terminal.copy(ready)
         if terminal is not None:
             terminal.drain()
         return self._container.wait()
 
-    def _take(self, number: int) -> None:
+    def _take(self, number: int, _frame: object = None) -> None:
+        """Handle a signal; Python calls this between two of its own instructions."""
         if number == _CHLD:
             self._reap()
         elif number == _WINCH:
             if self._terminal is not None:
                 self._terminal.resize()
-        elif number in _FORWARDED:
+        elif self._is_started or self._is_running():
             try:
                 _native.pidfd_signal(self._pidfd, number)
             except KernelError:
                 pass  # ESRCH: it has ended, and poll(2) is about to say so
+        elif number in TERMINATING:
+            raise_once(number)
+        else:
+            self._early.append(number)
+
+    def _is_running(self) -> bool:
+        """Say whether there is a process to take signals, while `start` has yet to hear of it, or waits for more."""
+        try:
+            return self._container.state().status in (RUNNING, PAUSED)
+        except OcirunError:
+            return False
 
     def _reap(self) -> None:
         """Reap what was adopted and has ended.  The container's own process is left to Container.wait."""

@@ -11,7 +11,7 @@ from ocirun.cli.parser import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import NoReturn
 
 _NAMES = (
@@ -55,17 +55,15 @@ class Interrupted(KeyboardInterrupt):
 
 
 def raise_at_termination() -> None:
-    """From now on raise Interrupted when a signal asks to end, so that what was begun is undone.
-
-    The first one only: the undoing is not to be interrupted itself.  What our caller ignores (nohup) stays ignored.
-    """
+    """From now on raise Interrupted when a signal asks to end, so that what was begun is undone."""
     import _signal  # type: ignore[import-not-found]
 
-    for number in _handled(TERMINATING):
-        _signal.signal(number, _raise)
+    for number in _not_ignored(TERMINATING):
+        _signal.signal(number, raise_once)
 
 
-def _raise(number: int, _frame: object) -> NoReturn:
+def raise_once(number: int, _frame: object = None) -> NoReturn:
+    """Raise Interrupted, and ignore what else asks to end: the undoing is not to be interrupted itself."""
     import _signal
 
     for each in TERMINATING:
@@ -73,20 +71,17 @@ def _raise(number: int, _frame: object) -> NoReturn:
     raise Interrupted(number)
 
 
-def _handled(numbers: Iterable[int]) -> list[int]:
-    import _signal
-
-    return [number for number in numbers if _signal.getsignal(number) != _signal.SIG_IGN]
-
-
-def handle_all(numbers: Iterable[int], wakeup: int) -> None:
-    """From now on write the number of each of these signals as a byte to the pipe *wakeup*, and do nothing else."""
+def handle(numbers: Iterable[int], handler: Callable[[int, object], None], wakeup: int) -> None:
+    """From now on call *handler* for each of these signals, and write a byte to the pipe *wakeup* as well."""
     import _signal
 
     _signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
-    for number in _handled(numbers):
-        _signal.signal(number, _ignore)
+    for number in _not_ignored(numbers):
+        _signal.signal(number, handler)
 
 
-def _ignore(_number: int, _frame: object) -> None:
-    """Keep the default action away; what is to be done, whoever reads the pipe knows."""
+def _not_ignored(numbers: Iterable[int]) -> list[int]:
+    """Return the signals that our caller does not ignore: under nohup a hang-up stays ignored."""
+    import _signal
+
+    return [number for number in numbers if _signal.getsignal(number) != _signal.SIG_IGN]
