@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a seccomp profile says, read the slow and plain way: the reference for compiled filters.
 
-Only the names of system calls come from libseccomp.  Where several rules with arguments and with
-different actions match one call, the profile does not say which counts; `answers` then returns all
-of them.
+Only the names of system calls come from libseccomp.
 """
 
 from __future__ import annotations
@@ -91,23 +89,21 @@ def compare(op: str, argument: int, value: int, second: int) -> bool:
     }[op]
 
 
-def answers(profile: dict, audit: int, nr: int, args: tuple[int, ...]) -> set[int]:
-    """Return what a filter for *profile* may answer to a call."""
-    listed = {NATIVE} | {
-        text.removeprefix("SCMP_ARCH_").lower() for text in profile.get("architectures") or ()
-    }
+def answer(profile: dict, audit: int, nr: int, args: tuple[int, ...]) -> int:
+    """Return what a filter for *profile* has to answer to a call."""
+    listed = {NATIVE} | {text.removeprefix("SCMP_ARCH_").lower() for text in profile.get("architectures") or ()}
     arch = next((name for name in AUDIT if AUDIT[name] == audit and name != "x32"), None)
     if arch == "x86_64" and nr & X32_BIT and nr != 0xFFFFFFFF:
         arch = "x32"
     if arch not in listed:
-        return {bpf.KILL_THREAD}
+        return bpf.KILL_THREAD
     default = action(profile["defaultAction"], profile.get("defaultErrnoRet"))
-    if is_newer(profile, default, arch, nr, listed):
-        return {bpf.ERRNO | errno.ENOSYS}
+    if is_newer(profile, default, arch, nr):
+        return bpf.ERRNO | errno.ENOSYS
     if arch in NARROW:
         args = tuple(a & 0xFFFFFFFF for a in args)
     plain: list[int] = []
-    conditional: set[int] = set()
+    conditional: list[int] = []
     for rule in profile.get("syscalls") or ():
         value = action(rule["action"], rule.get("errnoRet"))
         if value == default:
@@ -116,24 +112,17 @@ def answers(profile: dict, audit: int, nr: int, args: tuple[int, ...]) -> set[in
             for alternative in conditions(arch, name, nr, rule.get("args") or []):
                 if always(alternative, arch):
                     plain.append(value)
-                elif all(
-                    compare(a["op"], args[a["index"]], a["value"], a.get("valueTwo") or 0)
-                    for a in alternative
-                ):
-                    conditional.add(value)
-    if plain:
-        return {plain[0]}
-    return conditional or {default}
+                elif all(compare(a["op"], args[a["index"]], a["value"], a.get("valueTwo") or 0) for a in alternative):
+                    conditional.append(value)
+    return [*plain, *conditional, default][0]
 
 
 def conditions(arch: str, name: str, nr: int, args: list[dict]) -> list[list[dict]]:
     """Return the alternatives under which a rule of *name* applies to *nr*; none if it does not."""
     by_number = table(arch).get(nr)
     indexes = [arg["index"] for arg in args]
-    if len(set(indexes)) < len(indexes):
-        alternatives = [[arg] for arg in args]
-    else:
-        alternatives = [args]
+    repeated = len(set(indexes)) < len(indexes)
+    alternatives = [[arg] for arg in args] if repeated else [args]
     if by_number == name:
         return alternatives
     for multiplexer, calls in (("socketcall", SOCKETCALL), ("ipc", IPC)):
@@ -159,8 +148,7 @@ def always(alternative: list[dict], arch: str) -> bool:
             "SCMP_CMP_EQ": False,
             "SCMP_CMP_GE": arg["value"] == 0,
             "SCMP_CMP_GT": False,
-            "SCMP_CMP_MASKED_EQ": arg["value"] & largest == 0
-            and arg["value"] & (arg.get("valueTwo") or 0) == 0,
+            "SCMP_CMP_MASKED_EQ": arg["value"] & largest == 0 and arg["value"] & (arg.get("valueTwo") or 0) == 0,
         }[arg["op"]]
         for arg in alternative
     )
@@ -180,17 +168,11 @@ def never(arg: dict, arch: str) -> bool:
     }[arg["op"]]
 
 
-def is_newer(profile: dict, default: int, arch: str, nr: int, listed: set[str]) -> bool:
+def is_newer(profile: dict, default: int, arch: str, nr: int) -> bool:
     """Say whether the ENOSYS rule applies to a number."""
-    if (
-        default & 0xFFFF0000 not in DENYING
-        and default != bpf.KILL_THREAD
-        or default == bpf.ERRNO | errno.ENOSYS
-    ):
+    if default & 0xFFFF0000 not in DENYING or default == bpf.ERRNO | errno.ENOSYS:
         return False
     names = {name for rule in profile.get("syscalls") or () for name in rule["names"]}
-    if nr == 0xFFFFFFFF and arch == "x86_64" and "x32" in listed:
-        arch = "x32" if named(arch="x32", names=names) else arch
     numbers = named(arch, names)
     if not numbers:
         return False

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-# Actions that carry a number, and the largest that arrives: libseccomp refuses an errno from the
-# kernel's MAX_ERRNO (4095) on, and cuts both numbers to 16 bits (65536 would become "success").
-_LARGEST_NUMBER = {"SCMP_ACT_ERRNO": 4094, "SCMP_ACT_TRACE": 0xFFFF}
+# Actions that carry a number, and the largest that arrives: the kernel lowers an errno to its
+# MAX_ERRNO, and of either number it sees 16 bits (65536 would be "success").
+_LARGEST_NUMBER = {"SCMP_ACT_ERRNO": 4095, "SCMP_ACT_TRACE": 0xFFFF}
 
 # Between loading the filter and the container's program, init reports the listener to the runtime
 # with write(2).  The agent cannot answer a notification about it before it has received that
@@ -39,13 +39,9 @@ def check_listener(profile: Mapping[str, Any], pointer: str = "/linux/seccomp") 
     problems: list[Problem] = []
     has_path = bool(profile.get("listenerPath"))
     if profile.get("listenerMetadata") and not has_path:
-        problems.append(
-            Problem("rule", f"{pointer}/listenerMetadata", "must not be set without listenerPath")
-        )
+        problems.append(Problem("rule", f"{pointer}/listenerMetadata", "must not be set without listenerPath"))
     if not has_path and uses_notify(profile):
-        problems.append(
-            Problem("rule", f"{pointer}/syscalls", "SCMP_ACT_NOTIFY needs a listenerPath")
-        )
+        problems.append(Problem("rule", f"{pointer}/syscalls", "SCMP_ACT_NOTIFY needs a listenerPath"))
     return problems
 
 
