@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from runpy import run_path
+from typing import ClassVar
 
 from setuptools import Command, setup
 from setuptools.command.build import build
@@ -68,7 +69,7 @@ class BuildPrograms(Command):
     """Build ocirun-init and the launcher, and generate the modules that are made from data."""
 
     description = "build the static programs and the generated modules"
-    user_options: list[tuple[str, str, str]] = []
+    user_options: ClassVar[list[tuple[str, str | None, str]]] = []
 
     def initialize_options(self) -> None:
         self.build_lib: str | None = None
@@ -101,14 +102,14 @@ class BuildExtensions(build_ext):
     """Give our own sources the strict warnings that cffi's generated one would not pass."""
 
     def build_extensions(self) -> None:
-        original = self.compiler._compile  # type: ignore[attr-defined]
+        original = self.compiler._compile
 
         def compile_one(obj: str, src: str, ext: str, cc_args: list[str], postargs: list[str], opts: object) -> None:
             own = src.startswith(NATIVE + os.sep) and not src.endswith("_shim.c")
             extra = ["-Wconversion", "-Wshadow", "-Wstrict-prototypes", "-Wmissing-prototypes"] if own else []
             original(obj, src, ext, cc_args, postargs + extra, opts)
 
-        self.compiler._compile = compile_one  # type: ignore[attr-defined]
+        self.compiler._compile = compile_one
         super().build_extensions()
 
 
@@ -116,7 +117,7 @@ class BuildScripts(Command):
     """Put the launcher where scripts go: a program, so pip installs it as it is."""
 
     description = "place the launcher among the scripts"
-    user_options: list[tuple[str, str, str]] = []
+    user_options: ClassVar[list[tuple[str, str | None, str]]] = []
 
     def initialize_options(self) -> None:
         self.build_dir: str | None = None

@@ -13,10 +13,10 @@ from errno import ENOSYS, EPERM, ESRCH
 from ocirun import _native, procfs, status
 from ocirun.cgroups import open_manager
 from ocirun.errors import (
+    ContainerNotRunning,
     CorruptState,
     HookError,
     InvalidStatus,
-    ContainerNotRunning,
     KernelError,
     OcirunError,
 )
@@ -309,7 +309,11 @@ class Container:
         if manager.is_frozen():
             manager.thaw()
         try:
-            code = _native.wait(fd, EXIT_DEADLINE_S) if fd >= 0 else _wait_gone(record)
+            code = None
+            if fd >= 0:
+                code = _native.wait(fd, EXIT_DEADLINE_S)
+            else:
+                _wait_gone(record)
         except TimeoutError:
             raise OcirunError(
                 f"init (pid {self.pid}) does not end after SIGKILL within {EXIT_DEADLINE_S:g} s",

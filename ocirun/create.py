@@ -142,7 +142,7 @@ class Creation:
             plan = self._build_plan()
             init = self._spawn(plan, inputs)
             self._finish_cgroup_unless_forking()
-            init.drive(self._handlers(init), self._deadline())
+            init.drive(self._handlers(), self._deadline())
             self.pid, self.pidfd = init.pid, init.pidfd
         except BaseException as error:
             if isinstance(error, HookError):
@@ -311,7 +311,7 @@ class Creation:
             self.facts.in_user_namespace or any(each.type == "user" for each in self.linux.namespaces),
         )
 
-    def _handlers(self, init: InitProcess) -> dict[tuple[int, int], Callable[[], int]]:
+    def _handlers(self) -> dict[tuple[int, int], Callable[[], int]]:
         return {
             (NEED_ID_MAPS, 0): self._write_maps,
             (AT_BARRIER, ops.BARRIER_CGROUP): self._at_cgroup,
@@ -416,8 +416,8 @@ class Creation:
         if self.hooks_ran and hooks is not None:
             # runtime.md: a failed hook continues at "the container is destroyed", whose last step is poststop.
             state = hook_state(self.entry.id, "stopped", 0, self.bundle, self.config.annotations)
-            for failure in self.hooks.run_each(hooks.poststop, "poststop", state):
-                error.add_note(str(failure))
+            for failed in self.hooks.run_each(hooks.poststop, "poststop", state):
+                error.add_note(str(failed))
 
 
 def fill_stdio() -> list[int]:

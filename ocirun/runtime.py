@@ -6,6 +6,7 @@ Nothing of the calling process is changed (design D6): everything of that kind h
 
 from __future__ import annotations
 
+import builtins
 import os
 
 from ocirun import status
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from ocirun.container import Container
     from ocirun.create import CreateOptions
     from ocirun.hooks import HookRunner
-    from ocirun.host import HostFacts
     from ocirun.plan.build import Plan
     from ocirun.plan.seccomp import CompiledFilter
     from ocirun.spec.model import Config
@@ -274,7 +274,7 @@ class Runtime:
             if not force:
                 raise
 
-    def gc(self) -> list[str]:
+    def gc(self) -> builtins.list[str]:
         """Remove what interrupted operations left behind; returns the ids.
 
         That is: containers whose creator died before they were created, and directories that were being removed.

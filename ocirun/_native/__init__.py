@@ -9,14 +9,19 @@ from __future__ import annotations
 import os
 from errno import EAGAIN, EINTR, ENOSYS, EPERM, ETIMEDOUT
 
-from ocirun.errors import InternalError, KernelError
 from ocirun._native._bpf_face import attach_device_program, load_device_program
-from ocirun._native._shim import ffi, lib  # type: ignore[import-untyped]  # cffi generates it
-
+from ocirun._native._shim import ffi, lib
+from ocirun.errors import InternalError, KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+__all__ = [
+    "MAX_MESSAGE", "Message", "Spawned", "adopt_orphans", "attach_device_program", "connect", "ffi", "lib", "listen",
+    "load_device_program", "open_init", "pidfd_signal", "plan_file", "receive", "receive_fd", "sealed_memfd", "send",
+    "send_text", "site_name", "socketpair", "spawn", "wait",
+]  # fmt: skip
 
 MAX_MESSAGE: int = lib.OCIRUN_MAX_MESSAGE
 

@@ -27,7 +27,7 @@ class _Elsewhere:
         return sys.meta_path[-1].find_spec(name, path, target)
 
 
-sys.meta_path.append(_Elsewhere)  # type: ignore[arg-type]
+sys.meta_path.append(_Elsewhere)
 # Behind the standard library: the directory that holds ocirun and, as a rule, what it needs.
 sys.path.append(__file__.rsplit("/", 3)[0])
 

@@ -23,14 +23,16 @@ from ocirun.cli.signals import (
     SIGNALS,
     TERMINATING,
     handle,
+    interrupt,
     raise_at_termination,
-    raise_once,
 )
 from ocirun.errors import KernelError, OcirunError
 from ocirun.spec.state import PAUSED, RUNNING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import FrameType
+
     from ocirun.cli.parser import Invocation
     from ocirun.cli.terminal import Terminal
     from ocirun.container import Container
@@ -52,7 +54,11 @@ def run(invocation: Invocation, runtime: Runtime) -> int:
     raise_at_termination()
     if invocation.has("detach"):
         container = create_container(invocation, runtime)
-        _start(container, invocation, runtime)
+        try:
+            container.start(notify_socket=notify_socket())
+        except BaseException as error:
+            _undo(container, invocation, runtime, error)
+            raise
         return 0
     if not invocation.has("no-subreaper"):
         _native.adopt_orphans()
@@ -79,19 +85,11 @@ def _stay(
         try:
             has_terminal = terminal is not None and terminal.receive()
             foreground = Foreground(container, terminal if has_terminal else None)
+            container.start(notify_socket=notify_socket())
+            return foreground.wait()
         except BaseException as error:
             _undo(container, invocation, runtime, error)
             raise
-        _start(container, invocation, runtime)
-        return foreground.wait()
-
-
-def _start(container: Container, invocation: Invocation, runtime: Runtime) -> None:
-    try:
-        container.start(notify_socket=notify_socket())
-    except BaseException as error:
-        _undo(container, invocation, runtime, error)
-        raise
 
 
 def _undo(
@@ -158,7 +156,7 @@ class Foreground:
             terminal.drain()
         return self._container.wait()
 
-    def _take(self, number: int, _frame: object = None) -> None:
+    def _take(self, number: int, frame: FrameType | None = None) -> None:
         """Handle a signal; Python calls this between two of its own instructions."""
         if number == _CHLD:
             self._reap()
@@ -171,7 +169,7 @@ class Foreground:
             except KernelError:
                 pass  # ESRCH: it has ended, and poll(2) is about to say so
         elif number in TERMINATING:
-            raise_once(number)
+            interrupt(number, frame)
         else:
             self._early.append(number)
 
@@ -184,11 +182,11 @@ class Foreground:
 
     def _reap(self) -> None:
         """Reap what was adopted and has ended.  The container's own process is left to Container.wait."""
-        while True:
-            try:
+        try:
+            while True:
                 found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                return
-            if found is None or found.si_pid == self._container.pid:
-                return
-            os.waitpid(found.si_pid, os.WNOHANG)
+                if found is None or found.si_pid == self._container.pid:
+                    return
+                os.waitpid(found.si_pid, os.WNOHANG)
+        except ChildProcessError:
+            pass  # none is left, or the next signal came in between and its handler was here

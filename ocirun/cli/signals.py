@@ -12,7 +12,7 @@ from ocirun.cli.parser import UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import NoReturn
+    from types import FrameType
 
 _NAMES = (
     "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
@@ -54,30 +54,59 @@ class Interrupted(KeyboardInterrupt):
         self.number = number
 
 
+#: Where the library waits for somebody else, by module.  Only there a signal may end the command: between two steps of
+#: the library's own an exception could lose what was made just now, such as the pid of a new process.
+WAITS = {
+    "ocirun._native": ("connect", "receive", "receive_fd"),
+    "ocirun.hooks": ("_wait",),
+    "ocirun.notify": ("wait_ready",),
+    "ocirun.store": ("lock",),
+}
+_AGAIN_S = 0.002
+_asked = 0
+
+
 def raise_at_termination() -> None:
     """From now on raise Interrupted when a signal asks to end, so that what was begun is undone."""
     import _signal  # type: ignore[import-not-found]
 
     for number in _not_ignored(TERMINATING):
-        _signal.signal(number, raise_once)
+        _signal.signal(number, interrupt)
 
 
-def raise_once(number: int, _frame: object = None) -> NoReturn:
-    """Raise Interrupted, and ignore what else asks to end: the undoing is not to be interrupted itself."""
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise Interrupted if the library waits just now, else ask again a moment later.
+
+    Once only: what else asks to end is ignored from then on, for the undoing is not to be interrupted itself.
+    """
     import _signal
 
+    global _asked
+    _asked = _asked or number
+    if frame is None or frame.f_code.co_name not in WAITS.get(frame.f_globals["__name__"], ()):
+        _signal.signal(SIGNALS["ALRM"], interrupt)
+        _signal.setitimer(_signal.ITIMER_REAL, _AGAIN_S)
+        return
     for each in TERMINATING:
         _signal.signal(each, _signal.SIG_IGN)
-    raise Interrupted(number)
+    raise Interrupted(_asked)
 
 
-def handle(numbers: Iterable[int], handler: Callable[[int, object], None], wakeup: int) -> None:
-    """From now on call *handler* for each of these signals, and write a byte to the pipe *wakeup* as well."""
+def handle(
+    numbers: Iterable[int], handler: Callable[[int, FrameType | None], None], wakeup: int
+) -> None:
+    """From now on call *handler* for each of these signals, and write a byte to the pipe *wakeup* as well.
+
+    A signal that came before and was put off is the first one.
+    """
     import _signal
 
     _signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+    _signal.setitimer(_signal.ITIMER_REAL, 0)
     for number in _not_ignored(numbers):
         _signal.signal(number, handler)
+    if _asked:
+        handler(_asked, None)
 
 
 def _not_ignored(numbers: Iterable[int]) -> list[int]:

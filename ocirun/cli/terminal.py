@@ -38,6 +38,7 @@ class Terminal:
         self._saved: list[Any] | None = None
         self._is_open = False
         self._is_typing = True
+        self._has_reader = True
         self._pending = b""
 
     def receive(self) -> bool:
@@ -78,8 +79,11 @@ class Terminal:
         """Give the container's terminal the size of ours, if we have one."""
         for fd in (0, 1, 2):
             if os.isatty(fd):
-                size = fcntl.ioctl(fd, termios.TIOCGWINSZ, b"\0" * 8)
-                fcntl.ioctl(self._main, termios.TIOCSWINSZ, size)
+                try:
+                    size = fcntl.ioctl(fd, termios.TIOCGWINSZ, b"\0" * 8)
+                    fcntl.ioctl(self._main, termios.TIOCSWINSZ, size)
+                except OSError:
+                    pass  # one of the two has gone: this is called for signals, at any time
                 return
 
     def interests(self) -> list[tuple[int, int]]:
@@ -115,7 +119,7 @@ class Terminal:
         if not data:
             self._is_open = False
             return False
-        while data:
+        while data and self._has_reader:
             try:
                 data = data[os.write(1, data) :]
             except BlockingIOError:
@@ -123,6 +127,9 @@ class Terminal:
                 poll = select.poll()
                 poll.register(1, select.POLLOUT)
                 poll.poll()
+            except OSError:
+                # EPIPE, EIO: whoever looked has left.  The container may go on, and must not block on us.
+                self._has_reader = False
         return True
 
     def _read_typed(self) -> None:

@@ -27,13 +27,20 @@ _VERIFIED = {
     lib.OCIRUN_SITE_VERIFY_NAMESPACE: "the file is not a namespace of this type",
 }
 
+_HOOK_SITES = (
+    lib.OCIRUN_SITE_HOOK_EXIT,
+    lib.OCIRUN_SITE_HOOK_SIGNAL,
+    lib.OCIRUN_SITE_HOOK_EXEC,
+    lib.OCIRUN_SITE_HOOK_TIMEOUT,
+)
+
 _HINTS = {
     (lib.OCIRUN_SITE_MOUNT_SETATTR, EPERM): "a flag of this mount may be locked by the user namespace",
     (lib.OCIRUN_SITE_MOUNT_SETATTR, EINVAL): "the file system or the kernel does not support this attribute",
     (lib.OCIRUN_SITE_FSCONFIG, EPERM): "this file system cannot be mounted in a user namespace, "
     "or not without a network or pid namespace that belongs to it",
     (lib.OCIRUN_SITE_PIVOT_ROOT, EINVAL): "on an initramfs pivot_root is impossible: use --no-pivot",
-    (lib.OCIRUN_SITE_KEYCTL, EDQUOT): "the quota of keys is used up: raise kernel.keys.maxkeys, or use --no-new-keyring",
+    (lib.OCIRUN_SITE_KEYCTL, EDQUOT): "the quota of keys is used up: kernel.keys.maxkeys, or --no-new-keyring",
     (lib.OCIRUN_SITE_OPENAT2, ELOOP): "a symbolic link is on the way where none may be",
     (lib.OCIRUN_SITE_PRLIMIT64, EPERM): "the hard limit is above the runtime's own, and CAP_SYS_RESOURCE is missing",
     (lib.OCIRUN_SITE_SECCOMP, EACCES): "a filter without noNewPrivileges takes CAP_SYS_ADMIN",
@@ -43,7 +50,7 @@ _HINTS = {
 def describe_failure(message: Message, container_id: str) -> OcirunError:
     """Return the error that a FAILED message stands for."""
     site, errno = message.site, message.error
-    if site in (lib.OCIRUN_SITE_HOOK_EXIT, lib.OCIRUN_SITE_HOOK_SIGNAL, lib.OCIRUN_SITE_HOOK_EXEC, lib.OCIRUN_SITE_HOOK_TIMEOUT):  # fmt: skip
+    if site in _HOOK_SITES:
         return _hook_failure(message, container_id)
     text = _program_failure(site, errno, message.detail)
     if text is None and site in _VERIFIED:

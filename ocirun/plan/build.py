@@ -31,15 +31,6 @@ from __future__ import annotations
 
 from ocirun.plan import ops
 from ocirun.plan.devices import build_bound_nodes, build_links, build_nodes
-from ocirun.spec.mount_options import (
-    MS_PRIVATE,
-    MS_REC,
-    MS_SHARED,
-    MS_SLAVE,
-    PROPAGATION,
-    RDONLY,
-    parse_options,
-)
 from ocirun.plan.mounts import MountBuilder, normalize
 from ocirun.plan.namespaces import CLONE_FLAGS, Namespaces
 from ocirun.plan.process import (
@@ -52,6 +43,15 @@ from ocirun.plan.process import (
     build_scheduling,
 )
 from ocirun.plan.slots import Slots
+from ocirun.spec.mount_options import (
+    MS_PRIVATE,
+    MS_REC,
+    MS_SHARED,
+    MS_SLAVE,
+    PROPAGATION,
+    RDONLY,
+    parse_options,
+)
 from ocirun.spec.state import state_around_pid
 from ocirun.spec.sysctl import sysctl_path
 from ocirun.strict_json import pointer_token

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from ocirun.plan import ops
-from ocirun.spec.mount_options import ATIME_MASK, ATTRIBUTES, PROPAGATION, SUPERBLOCK
 from ocirun.plan.namespaces import CLONE_FLAGS
 from ocirun.plan.process import CAPABILITY_BITS, RLIMITS
+from ocirun.spec.mount_options import ATIME_MASK, ATTRIBUTES, PROPAGATION, SUPERBLOCK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,6 +96,11 @@ def _parenthesis(words: list[str]) -> str:
     return f" ({','.join(words)})" if words else ""
 
 
+def _text(op: Op, index: int) -> str:
+    text = op.texts[index]
+    return text if isinstance(text, str) else ""
+
+
 def _list(op: Op, index: int) -> list[str]:
     value = op.texts[index] if index < len(op.texts) else None
     return list(value) if isinstance(value, tuple) else []
@@ -110,19 +115,19 @@ def _mount(op: Op) -> str:
     words += _superblock_names(_number(op, 4)) + _list(op, 2)
     words += ["tmpcopyup"] if op.flags & ops.COPY_UP else []
     kept = f" as #{op.slots[0]}" if op.slots[0] >= 0 else ""
-    return f"mount {op.texts[0]} on {op.texts[3]}{_parenthesis(words)}{kept}"
+    return f"mount {_text(op, 0)} on {_text(op, 3)}{_parenthesis(words)}{kept}"
 
 
 def _bind(op: Op) -> str:
     words = _attribute_names(_number(op, 0), _number(op, 1)) + _propagation_name(_number(op, 2))
     words += ["r" + name for name in _attribute_names(_number(op, 4), _number(op, 5))]
     kept = f" as #{op.slots[1]}" if op.slots[1] >= 0 else ""
-    return f"bind #{op.slots[0]} on {op.texts[3]}{_parenthesis(words)}{kept}"
+    return f"bind #{op.slots[0]} on {_text(op, 3)}{_parenthesis(words)}{kept}"
 
 
 def _remount(op: Op) -> str:
     words = _attribute_names(_number(op, 0), _number(op, 1)) + _propagation_name(_number(op, 2))
-    return f"change {op.texts[3]}{_parenthesis(words + _list(op, 2))}"
+    return f"change {_text(op, 3)}{_parenthesis(words + _list(op, 2))}"
 
 
 def _capability_names(mask: int) -> str:
@@ -168,9 +173,9 @@ def _root_attributes(op: Op) -> str:
 
 _DESCRIPTIONS: dict[str, Callable[[Op], str]] = {
     "OPEN_NAMESPACE": lambda op: (
-        f"open namespace {op.texts[0]} ({_clone_names(op.numbers[0])[0]}) as #{op.slots[0]}"
+        f"open namespace {_text(op, 0)} ({_clone_names(op.numbers[0])[0]}) as #{op.slots[0]}"
     ),
-    "JOIN_CGROUP": lambda op: f"join the cgroup of {op.texts[0]}",
+    "JOIN_CGROUP": lambda op: f"join the cgroup of {_text(op, 0)}",
     "JOIN": lambda op: f"join {_clone_names(op.numbers[0])[0]} namespace #{op.slots[0]}",
     "UNSHARE": lambda op: f"new namespaces: {' '.join(_clone_names(op.numbers[0]))}",
     "ID_MAPS": lambda op: (
@@ -182,35 +187,35 @@ _DESCRIPTIONS: dict[str, Callable[[Op], str]] = {
         "continue in a child" + _join_words(" with a new namespace: ", _clone_names(op.numbers[0]))
     ),
     "BARRIER": lambda op: f"wait until {_BARRIERS[op.numbers[0]]}",
-    "WRITE_PROC": lambda op: f"write {op.texts[1]!r} to /proc/{op.texts[0]}",
-    "SYSCTL": lambda op: f"sysctl {op.texts[0]} = {op.texts[1]!r}",
-    "HOSTNAME": lambda op: f"hostname {op.texts[0]}",
-    "DOMAINNAME": lambda op: f"domainname {op.texts[0]}",
+    "WRITE_PROC": lambda op: f"write {_text(op, 1)!r} to /proc/{_text(op, 0)}",
+    "SYSCTL": lambda op: f"sysctl {_text(op, 0)} = {_text(op, 1)!r}",
+    "HOSTNAME": lambda op: f"hostname {_text(op, 0)}",
+    "DOMAINNAME": lambda op: f"domainname {_text(op, 0)}",
     "LOOPBACK": lambda _: "bring the loopback interface up",
-    "KEYRING": lambda op: f"new session keyring {op.texts[0]}",
+    "KEYRING": lambda op: f"new session keyring {_text(op, 0)}",
     "PROPAGATION": lambda op: f"make / {_propagation_name(op.numbers[0])[0]}",
     "OPEN_TREE": lambda op: (
-        f"clone {op.texts[0]} as #{op.slots[0]}" + (" with submounts" if op.flags & ops.RECURSIVE else "")
+        f"clone {_text(op, 0)} as #{op.slots[0]}" + (" with submounts" if op.flags & ops.RECURSIVE else "")
     ),
     "ROOTFS": lambda op: f"attach #{op.slots[0]} as the root",
     "MOUNT": _mount,
     "BIND": _bind,
     "REMOUNT": _remount,
-    "MASK": lambda op: f"mask {op.texts[0]}{_below(op)}",
-    "READONLY": lambda op: f"make {op.texts[0]} read-only{_below(op)}",
+    "MASK": lambda op: f"mask {_text(op, 0)}{_below(op)}",
+    "READONLY": lambda op: f"make {_text(op, 0)} read-only{_below(op)}",
     "PIVOT": lambda op: "chroot into the root" if op.flags & ops.NO_PIVOT else "pivot into the root",
     "ROOT_ATTRIBUTES": _root_attributes,
-    "DIRECTORY": lambda op: f"directory {op.texts[0]}",
+    "DIRECTORY": lambda op: f"directory {_text(op, 0)}",
     "DEVICE": lambda op: (
-        f"node {op.texts[0]} mode {op.numbers[0] & 0o7777:04o} owner {op.numbers[2]}:{op.numbers[3]}"
+        f"node {_text(op, 0)} mode {op.numbers[0] & 0o7777:04o} owner {op.numbers[2]}:{op.numbers[3]}"
         f" number {op.numbers[1] >> 8 & 0xFFF}:{op.numbers[1] & 0xFF | op.numbers[1] >> 12 & ~0xFF}"
     ),
-    "SYMLINK": lambda op: f"link {op.texts[0]} -> {op.texts[1]}",
+    "SYMLINK": lambda op: f"link {_text(op, 0)} -> {_text(op, 1)}",
     "CONSOLE": lambda op: f"terminal {op.numbers[0]}x{op.numbers[1]}, main side to the console socket",
     "STDIO": lambda op: f"stdio belongs to uid {op.numbers[0]}",
     "SETSID": lambda _: "new session",
     "CHDIR": lambda op: (
-        f"change directory to {op.texts[0]}" + (", if root was refused" if op.flags & ops.RETRY else "")
+        f"change directory to {_text(op, 0)}" + (", if root was refused" if op.flags & ops.RETRY else "")
     ),
     "RLIMIT": _rlimit,
     "PERSONALITY": lambda op: f"personality {op.numbers[0]:#x}",
@@ -222,9 +227,9 @@ _DESCRIPTIONS: dict[str, Callable[[Op], str]] = {
     "CAPABILITIES": _capabilities,
     "NO_NEW_PRIVILEGES": lambda _: "no new privileges",
     "FIND_HOME": lambda op: f"HOME of uid {op.numbers[0]} from the container's passwd",
-    "FIND_EXECUTABLE": lambda op: f"find {op.texts[0]}",
+    "FIND_EXECUTABLE": lambda op: f"find {_text(op, 0)}",
     "WAIT_START": lambda _: "created: wait for start",
-    "HOOK": lambda op: f"hook {op.texts[0]}",
+    "HOOK": lambda op: f"hook {_text(op, 0)}",
     "SECCOMP": lambda op: (
         f"seccomp filter of {len(op.texts[0] or b'') // 8} instructions, flags {op.numbers[0]:#x}"
     ),

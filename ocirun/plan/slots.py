@@ -7,7 +7,10 @@ from ocirun.plan.ops import SYNC_SLOT
 
 
 class Slots:
-    """Hands out slot numbers.  `inputs` names those that the parent passes in, in order; the first is the sync socket."""
+    """Hands out slot numbers.
+
+    `inputs` names those that the parent passes in, in order; the first is the sync socket.
+    """
 
     __slots__ = ("count", "inputs")
 
