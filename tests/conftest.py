@@ -160,7 +160,7 @@ def private_host() -> None:
 
     def mount(source: str, target: str, kind: str | None, flags: int) -> None:
         encoded = [text.encode() if text is not None else None for text in (source, target, kind)]
-        if libc.mount(*encoded, flags, None) < 0:
+        if libc.mount(*encoded, flags, b"mode=755" if kind == "tmpfs" else None) < 0:
             raise OSError(ctypes.get_errno(), f"cannot mount {target}")
 
     mount("none", "/", None, MS_REC | MS_PRIVATE)
@@ -232,6 +232,8 @@ def runtime(private_host: None, workdir: Path, peer: str | None) -> Iterator[Run
     snapshot = HostSnapshot(command.root)
     yield command
     command.cleanup()
+    if peer == "crun":
+        os.chown("/dev/null", 0, 0)  # crun gives its stdio away, even /dev/null
     try:
         snapshot.assert_clean()
     finally:

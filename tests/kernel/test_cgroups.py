@@ -140,6 +140,8 @@ def test_odd_paths(runtime: RuntimeCommand, bundle: Bundle, path: str) -> None:
     shape = path.replace("x", name).replace("b", name)
     bundle.linux(cgroupsPath=shape).args("exit", "0")
     before = set(os.listdir(ROOT))
+    if runtime.name == "crun":
+        pytest.skip("peer: crun makes plain directories above the hierarchies")
     result = runtime.run(bundle)
     if result.rc != 0:
         result.refused()

@@ -19,7 +19,7 @@ from typing import Any
 from support.bundle import Bundle
 from support.report import Json, parse_lines
 
-TIMEOUT = 20.0
+TIMEOUT = float(os.environ.get("OCIRUN_TEST_TIMEOUT", "20"))
 # crun refuses a hybrid cgroup tree, so it sees the v1 hierarchies only.
 CRUN = (
     "unshare", "-m", "sh", "-c",
