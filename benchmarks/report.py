@@ -125,11 +125,15 @@ def _other_rows(times: Times) -> list[str]:
             minima = _ratio(times, above, below, min)
             rows.append(f"| {title} | {_number(value)} | {_number(minima)} |")
     for size in (100, 1000):
-        if (crowded := f"floor, {size} present") in times:
-            value = _ratio(times, crowded, "floor, 0 present", statistics.median)
-            minima = _ratio(times, crowded, "floor, 0 present", min)
-            title = f"the floor with {size:,} containers present / with none"
-            rows.append(f"| {title} | {_number(value)} | {_number(minima)} |")
+        crowded, own_root = f"create, {size} present", f"create, {size} present in another root"
+        for title, above, below in (
+            (f"the floor with {size:,} containers present / with none", f"floor, {size} present", "floor, 0 present"),
+            (f"create with {size:,} present in its state root / in another", crowded, own_root),
+        ):
+            if above in times:
+                value = _ratio(times, above, below, statistics.median)
+                minima = _ratio(times, above, below, min)
+                rows.append(f"| {title} | {_number(value)} | {_number(minima)} |")
     return rows
 
 
