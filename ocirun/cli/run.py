@@ -25,6 +25,7 @@ from ocirun.cli.signals import (
     handle,
     interrupt,
     raise_at_termination,
+    what_was_put_off,
 )
 from ocirun.errors import KernelError, OcirunError
 from ocirun.spec.state import PAUSED, RUNNING
@@ -158,6 +159,7 @@ class Foreground:
 
     def _take(self, number: int, frame: FrameType | None = None) -> None:
         """Handle a signal; Python calls this between two of its own instructions."""
+        number = what_was_put_off(number)
         if number == _CHLD:
             self._reap()
         elif number == _WINCH:

@@ -63,7 +63,7 @@ WAITS = {
     "ocirun.store": ("lock",),
 }
 _AGAIN_S = 0.002
-_asked = 0
+_put_off: list[int] = []
 
 
 def raise_at_termination() -> None:
@@ -75,42 +75,47 @@ def raise_at_termination() -> None:
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
-    """Raise Interrupted if the library waits just now, else ask again a moment later.
+    """Raise Interrupted if the library waits just now, else put it off: SIGALRM comes a moment later.
 
     Once only: what else asks to end is ignored from then on, for the undoing is not to be interrupted itself.
     """
     import _signal
 
-    global _asked
-    _asked = _asked or number
+    if not _put_off:
+        _put_off.append(number)
     if frame is None or frame.f_code.co_name not in WAITS.get(frame.f_globals["__name__"], ()):
-        _signal.signal(SIGNALS["ALRM"], interrupt)
         _signal.setitimer(_signal.ITIMER_REAL, _AGAIN_S)
         return
     for each in TERMINATING:
         _signal.signal(each, _signal.SIG_IGN)
-    raise Interrupted(_asked)
+    raise Interrupted(_put_off[0])
+
+
+def what_was_put_off(number: int) -> int:
+    """Return the signal that SIGALRM stands for: itself, or what was put off and is to be handled now."""
+    return _put_off.pop() if number == SIGNALS["ALRM"] and _put_off else number
 
 
 def handle(
     numbers: Iterable[int], handler: Callable[[int, FrameType | None], None], wakeup: int
 ) -> None:
-    """From now on call *handler* for each of these signals, and write a byte to the pipe *wakeup* as well.
-
-    A signal that came before and was put off is the first one.
-    """
+    """From now on call *handler* for each of these signals, and write a byte to the pipe *wakeup* as well."""
     import _signal
 
     _signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
-    _signal.setitimer(_signal.ITIMER_REAL, 0)
     for number in _not_ignored(numbers):
         _signal.signal(number, handler)
-    if _asked:
-        handler(_asked, None)
 
 
 def _not_ignored(numbers: Iterable[int]) -> list[int]:
-    """Return the signals that our caller does not ignore: under nohup a hang-up stays ignored."""
+    """Return the signals that our caller does not ignore, and SIGALRM, which we need.
+
+    Under nohup a hang-up stays ignored.
+    """
     import _signal
 
-    return [number for number in numbers if _signal.getsignal(number) != _signal.SIG_IGN]
+    return [
+        number
+        for number in numbers
+        if number == SIGNALS["ALRM"] or _signal.getsignal(number) != _signal.SIG_IGN
+    ]

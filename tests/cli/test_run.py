@@ -192,6 +192,8 @@ def test_interrupted_before_the_process_runs(
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()
         time.sleep(0.005)
+    while kind == "poststart" and runtime.state(bundle.id)["status"] != "stopped":
+        assert time.monotonic() < deadline  # while it runs the signal would be its own
     process.send_signal(number)
     _, errors = process.communicate(timeout=15)
     assert process.returncode in (128 + number, -number)
@@ -285,11 +287,12 @@ def test_notify_in_the_foreground(
 ) -> None:
     """sd_notify: READY=1 of the container reaches the supervisor, with the pid to watch."""
     bundle.seq(["sdnotify", "STATUS=nearly"], ["sdnotify", "READY=1"], "ready", "sleep")
-    with running(runtime, bundle, env={"NOTIFY_SOCKET": str(workdir / "notify")}):
+    with running(runtime, bundle, env={"NOTIFY_SOCKET": str(workdir / "notify")}) as process:
         lines = supervisor.recv(4096).decode().split("\n")
         assert "READY=1" in lines
         assert f"MAINPID={runtime.state(bundle.id)['pid']}" in lines
         runtime.call("kill", bundle.id, "KILL").ok()
+        assert process.wait(10) == 137
 
 
 def test_notify_detached(

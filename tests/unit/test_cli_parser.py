@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ocirun.cli.help import help_text, version_text
 from ocirun.cli.parser import Invocation, UsageError, parse
-from ocirun.cli.signals import RTMAX, RTMIN, SIGNALS, parse_signal
+from ocirun.cli.signals import RTMAX, RTMIN, SIGNALS, WAITS, parse_signal
 from ocirun.cli.table import COMMANDS, GLOBAL_OPTIONS, HELP, Command, Option
 
 # What runc 1.5 and crun 1.29 have for these commands.
@@ -216,6 +220,14 @@ def test_version_is_what_engines_parse() -> None:
     assert first.startswith("ocirun version ")
     assert not any("version" in line for line in rest)
     assert any(line.startswith("spec: ") for line in rest)
+
+
+def test_places_where_a_signal_may_interrupt() -> None:
+    """The functions that the command names as waits are there."""
+    for name, functions in WAITS.items():
+        source = ast.parse(Path(importlib.import_module(name).__file__ or "").read_text())
+        defined = {node.name for node in ast.walk(source) if isinstance(node, ast.FunctionDef)}
+        assert set(functions) <= defined, name
 
 
 @given(st.text(max_size=12))
