@@ -5,6 +5,8 @@
  * This file is the only definition.  It is fed both to cffi's ffi.cdef() and to the C compiler, so it has no
  * #include and no macro beyond "#define NAME number"; syscalls.h pins the sizes with _Static_assert.
  */
+/* The comments are columns of tables. */
+/* clang-format off */
 
 #define OCIRUN_MAGIC 0x6e72636f
 #define OCIRUN_ABI 1

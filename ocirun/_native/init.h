@@ -33,9 +33,9 @@ struct context {
 	int start;		/* connection of `start` */
 	const char *executable; /* found by FIND_EXECUTABLE */
 	char executable_text[SYS_PATH_MAX];
-	const char *program;		/* what EXEC executes, and with what */
+	const char *program; /* what EXEC executes, and with what */
 	const char **args, **env;
-	uint32_t received;		/* slot of the descriptor that came with a barrier's answer */
+	uint32_t received;	 /* slot of the descriptor that came with a barrier's answer */
 	int chdir_refused;	 /* the first CHDIR met EACCES */
 	char home[SYS_PATH_MAX]; /* "HOME=..." for EXEC, or empty */
 };

@@ -6,16 +6,16 @@
 
 struct ocirun_spawn {
 	/* in; all descriptors are borrowed */
-	int executable;		/* sealed memfd with ocirun-init */
-	int *descriptors;	/* stdio, kept, plan, inputs in this order; overwritten with scratch values */
-	uint32_t count;		/* of them */
+	int executable;	  /* sealed memfd with ocirun-init */
+	int *descriptors; /* stdio, kept, plan, inputs in this order; overwritten with scratch values */
+	uint32_t count;	  /* of them */
 	uint32_t keep_count;
-	uint64_t clone_flags;	/* CLONE_NEW* only */
-	int cgroup;		/* directory of a cgroup v2 to be born in, or -1 */
+	uint64_t clone_flags; /* CLONE_NEW* only */
+	int cgroup;	      /* directory of a cgroup v2 to be born in, or -1 */
 	/* out */
-	int pidfd;		/* owned by the caller */
-	int placed;		/* was it born in that cgroup? */
-	uint32_t site;		/* enum ocirun_site of a failure */
+	int pidfd;     /* owned by the caller */
+	int placed;    /* was it born in that cgroup? */
+	uint32_t site; /* enum ocirun_site of a failure */
 };
 
 /* Start ocirun-init: CLONE_VM|CLONE_VFORK on a stack of its own, all signals blocked, descriptors laid out from 0,
