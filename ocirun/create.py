@@ -266,7 +266,7 @@ class Creation:
             Circumstances(
                 self.bundle,
                 self.entry.id,
-                available_capabilities=(1 << (self.facts.cap_last_cap + 1)) - 1,
+                available_capabilities=self._available_capabilities(),
                 in_user_namespace=self.facts.in_user_namespace,
                 privileged=self.facts.euid == 0,
                 unified=layout == "unified",
@@ -282,6 +282,13 @@ class Creation:
         )
         self._two_steps = plan.two_steps
         return plan
+
+    def _available_capabilities(self) -> int:
+        """Return what can be given: all that the kernel knows in a user namespace, otherwise what we have."""
+        known = (1 << (self.facts.cap_last_cap + 1)) - 1
+        if any(each.type == "user" for each in self.linux.namespaces):
+            return known
+        return known & self.facts.effective_capabilities
 
     def _finish_cgroup_unless_forking(self) -> None:
         """In one step init mounts while this goes on, and waits for it at BARRIER_CGROUP."""

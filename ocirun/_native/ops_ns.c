@@ -74,13 +74,21 @@ int op_id_maps(struct context *ctx) {
 /* A pid namespace takes effect for children only, and so does a time namespace.  CLONE_PARENT makes the child our
  * sibling: the runtime, not this process that is about to end, is the parent of init. */
 int op_fork(struct context *ctx) {
-	int pidfd = FD_NONE;
+	int pidfd = FD_NONE, gate[2];
+	char byte;
+	/* The child goes on when this process has ended, which is after the parent was told its pid: otherwise its own
+	 * messages could come first. */
+	TRY(ctx, OPENAT, sys2(__NR_pipe2, gate, O_CLOEXEC));
 	unsigned long flags = ctx->op->number[0] | CLONE_PARENT | CLONE_PIDFD;
 	/* The third argument receives the pidfd on every architecture; the others are unused. */
 	long pid = AT(ctx, CLONE, sys5(__NR_clone, flags, 0, &pidfd, 0, 0));
 	if (pid < 0)
 		return (int)pid;
 	if (pid == 0) {
+		sys_close(gate[1]);
+		while (sys3(__NR_read, gate[0], &byte, 1) == -EINTR)
+			;
+		sys_close(gate[0]);
 		TRY(ctx, PRCTL, sys_prctl(PR_SET_DUMPABLE, 0, 0, 0));
 		return 0;
 	}
