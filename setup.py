@@ -90,6 +90,9 @@ class BuildPrograms(Command):
         # By path: the package `_native` cannot be imported before its extension is built.
         builder = run_path(os.path.join(HERE, NATIVE, "build_libseccomp.py"))["ffibuilder"]
         builder.emit_python_code(os.path.join(base, NATIVE, "_libseccomp.py"))
+        if not self.editable_mode:
+            # Last: it takes in what was generated.  An edited module in a tree must have effect.
+            run_path(os.path.join(HERE, "ocirun", "cli", "pack.py"))["main"]([os.path.join(base, "ocirun")])
 
 
 class Build(build):

@@ -8,8 +8,11 @@ time goes into looking for it (V-18).
 import gc
 import posix
 import sys
+from _frozen_importlib_external import SourceFileLoader
 
 gc.disable()  # for what is over in a moment; whoever stays longer turns it on again
+
+HERE = __file__.rpartition("/")[0]
 
 
 class _Elsewhere:
@@ -27,9 +30,16 @@ class _Elsewhere:
         return sys.meta_path[-1].find_spec(name, path, target)
 
 
-sys.meta_path.append(_Elsewhere)
 # Behind the standard library: the directory that holds ocirun and, as a rule, what it needs.
-sys.path.append(__file__.rsplit("/", 3)[0])
+sys.path.append(HERE.removesuffix("/ocirun/cli"))
+sys.meta_path.append(_Elsewhere)
+try:
+    # Most of what the commands need, in one file: see pack.py.
+    packed = type(sys)("ocirun.cli._packed_query")
+    SourceFileLoader(packed.__name__, f"{HERE}/_packed_query.py").exec_module(packed)
+    packed.Packed.install(HERE)
+except FileNotFoundError:
+    pass  # a package that was not built
 
 from ocirun.cli import main  # noqa: E402
 
