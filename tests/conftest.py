@@ -30,6 +30,7 @@ from support.bundle import TAG, Bundle, unique
 from support.canary import Canary
 from support.command import RuntimeCommand, find_runtime
 from support.oracle import HostSnapshot, remove_leftovers
+from support.peers import CRUN_FAILS, CRUN_LEAKS, crun_reason
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MARKERS = {
@@ -63,9 +64,7 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--peer", choices=("runc", "crun"), help="run the kernel tests on this runtime"
-    )
+    parser.addoption("--peer", choices=("runc", "crun"), help="run the kernel tests on this runtime")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -79,6 +78,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for mark in item.iter_markers("peer_fails"):
             if peer and (reason := mark.kwargs.get(peer)):
                 item.add_marker(pytest.mark.xfail(reason=f"{peer}: {reason}", strict=True))
+        if peer == "crun":
+            if reason := crun_reason(item.nodeid, CRUN_LEAKS):
+                item.add_marker(pytest.mark.skip(reason=f"peer: {reason}"))
+            elif reason := crun_reason(item.nodeid, CRUN_FAILS):
+                item.add_marker(pytest.mark.xfail(reason=f"crun: {reason}", strict=False))
         mark = item.get_closest_marker("ocirun_only")
         if peer and mark:
             item.add_marker(pytest.mark.skip(reason=f"peer: {mark.args[0]}"))
@@ -90,9 +94,7 @@ def _missing(item: pytest.Item) -> str | None:
         return "not root"
     if item.get_closest_marker("userns") and not os.path.exists("/proc/self/ns/user"):
         return "no user namespaces"
-    if item.get_closest_marker("unified") and not os.path.exists(
-        "/sys/fs/cgroup/cgroup.controllers"
-    ):
+    if item.get_closest_marker("unified") and not os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
         return "machine: no pure cgroup v2"
     if item.get_closest_marker("systemd") and not os.path.isdir("/run/systemd/system"):
         return "machine: no systemd"
@@ -116,11 +118,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     report = yield
-    if (
-        report.skipped
-        and os.environ.get("OCIRUN_MUST_RUN") == "1"
-        and not hasattr(report, "wasxfail")
-    ):
+    if report.skipped and os.environ.get("OCIRUN_MUST_RUN") == "1" and not hasattr(report, "wasxfail"):
         reason = str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else ""
         if not reason.removeprefix("Skipped: ").startswith(MACHINE_CANNOT):
             report.outcome = "failed"
@@ -129,9 +127,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def _load_build() -> Any:
-    spec = importlib.util.spec_from_file_location(
-        "payload_build", REPOSITORY / "tests/payload/build.py"
-    )
+    spec = importlib.util.spec_from_file_location("payload_build", REPOSITORY / "tests/payload/build.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -34,16 +34,12 @@ def installation(runtime: RuntimeCommand) -> dict[str, str]:
         files += [p for p in Path(ocirun.__file__).parent.rglob("*") if p.is_file()]
         files.append(Path(sys.executable).resolve())
     return {
-        str(path): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files
-        if "__pycache__" not in path.parts
+        str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files if "__pycache__" not in path.parts
     }
 
 
 @pytest.mark.parametrize("userns", [False, True])
-def test_executable_cannot_be_overwritten(
-    runtime: RuntimeCommand, mkbundle: MkBundle, userns: bool
-) -> None:
+def test_executable_cannot_be_overwritten(runtime: RuntimeCommand, mkbundle: MkBundle, userns: bool) -> None:
     """S-01, CVE-2019-5736: a container that sees the runtime's processes cannot change their program."""
     caps = ["CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH"]
     attacker = mkbundle().capabilities(*caps).seq(["exe-attack", "2500"], "sleep")
@@ -59,9 +55,7 @@ def test_executable_cannot_be_overwritten(
         if userns:
             joining.namespaces({"type": "user", "path": f"/proc/{container.pid}/ns/user"})
             if runtime.name != "ocirun":
-                joining.linux(
-                    **{k: attacker.spec["linux"][k] for k in ("uidMappings", "gidMappings")}
-                )
+                joining.linux(**{k: attacker.spec["linux"][k] for k in ("uidMappings", "gidMappings")})
         payloads.add(joining.inside("/probe").stat().st_ino)
         runtime.run(joining).ok()
     outcome = container.line(timeout=15)
@@ -194,9 +188,7 @@ SHADOWED = [
 
 
 @pytest.mark.ocirun_only("Python only")
-def test_no_code_from_the_working_directory(
-    runtime: RuntimeCommand, bundle: Bundle, workdir: Path
-) -> None:
+def test_no_code_from_the_working_directory(runtime: RuntimeCommand, bundle: Bundle, workdir: Path) -> None:
     """S-67: modules of the bundle, PYTHONPATH and the user's site directory are never loaded."""
     marker = workdir / "code-ran"
     evil = f"open({str(marker)!r}, 'a').write(__name__ + chr(10))\n"
@@ -239,9 +231,7 @@ def test_locale_makes_no_difference(runtime: RuntimeCommand, bundle: Bundle, val
     env = {"LC_ALL": value, "LANG": value, "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
     report = runtime.report(bundle, env=env)
     assert report["argv"][2] == "žluť"
-    assert report["environ"] == ["PATH=/bin:/", "TEST=1"] or report["environ"][2].startswith(
-        "HOME="
-    )
+    assert report["environ"] == ["PATH=/bin:/", "TEST=1"] or report["environ"][2].startswith("HOME=")
 
 
 @pytest.mark.parametrize("cwd", ["/", "deleted", "unreadable"])
@@ -265,9 +255,7 @@ def test_working_directory_makes_no_difference(
 
 
 @pytest.mark.ocirun_only("about our own init")
-def test_init_opens_nothing_of_the_host(
-    runtime: RuntimeCommand, bundle: Bundle, workdir: Path
-) -> None:
+def test_init_opens_nothing_of_the_host(runtime: RuntimeCommand, bundle: Bundle, workdir: Path) -> None:
     """S-68: from its start init opens nothing by a path of /etc, /lib, /usr or the rootfs."""
     if not shutil.which("strace"):
         pytest.skip("strace is not installed")
@@ -341,9 +329,7 @@ def test_mount_destination_is_swapped(
             assert Path("/proc/self/mountinfo").read_text() == before
             if result.rc == 0:
                 succeeded += 1
-                targets = {
-                    m.target for m in mounts(result.report["mountinfo"]) if m.source == "inner"
-                }
+                targets = {m.target for m in mounts(result.report["mountinfo"]) if m.source == "inner"}
                 assert targets, result
                 assert not any(target.startswith("/proc") for target in targets)
             else:
@@ -381,9 +367,7 @@ def test_proc_is_swapped(
 
 
 @pytest.mark.ocirun_only("1.1.5 and 1.8.1 may lose the race")
-def test_masked_path_is_swapped(
-    runtime: RuntimeCommand, mkbundle: MkBundle, canary: Canary, probe: Path
-) -> None:
+def test_masked_path_is_swapped(runtime: RuntimeCommand, mkbundle: MkBundle, canary: Canary, probe: Path) -> None:
     """S-25, S-27: a masked file that is exchanged with a link never shows or changes what is outside."""
     for _ in range(RUNS):
         bundle = mkbundle().file("/secret", "hide me").symlink("/link", str(canary.file))

@@ -166,9 +166,7 @@ def test_terminal(example: Example, runtime: RuntimeCommand, workdir: Path) -> N
     """terminal gets a pseudo-terminal of the configured size."""
     path = _mkrootfs().prepare("terminal", workdir / "terminal")
     with ConsoleSocket(workdir / "console") as console:
-        runtime.call(
-            "create", "--bundle", str(path), "--console-socket", str(console.path), example.id
-        ).ok()
+        runtime.call("create", "--bundle", str(path), "--console-socket", str(console.path), example.id).ok()
         master = console.receive()
         runtime.call("start", example.id).ok()
         (report,) = parse_lines(read_terminal(master))

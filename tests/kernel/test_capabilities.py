@@ -33,9 +33,7 @@ POOL = [
 
 def model(sets: dict[str, list[str]], uid: int) -> dict[str, set[str]]:
     """Return the sets of a program without file capabilities after execve, by capabilities(7)."""
-    bounding, inheritable, ambient = (
-        set(sets.get(name, ())) for name in ("bounding", "inheritable", "ambient")
-    )
+    bounding, inheritable, ambient = (set(sets.get(name, ())) for name in ("bounding", "inheritable", "ambient"))
     permitted = ambient | (bounding | inheritable if uid == 0 else set())
     return {
         "bounding": bounding,
@@ -95,9 +93,7 @@ def test_sets_equal_the_model(
 
 @pytest.mark.parametrize("uid", [0, 1000])
 @pytest.mark.parametrize("sets", [{}, None])
-def test_absent_sets_are_empty(
-    runtime: RuntimeCommand, bundle: Bundle, uid: int, sets: dict[str, Any] | None
-) -> None:
+def test_absent_sets_are_empty(runtime: RuntimeCommand, bundle: Bundle, uid: int, sets: dict[str, Any] | None) -> None:
     """An absent object and absent sets inside it give no capabilities at all."""
     bundle.patch({"process": {"capabilities": None}}).process(user={"uid": uid, "gid": uid})
     if sets is not None:
@@ -112,13 +108,9 @@ def test_unknown_name_is_a_warning(runtime: RuntimeCommand, bundle: Bundle) -> N
     assert got(result.report) == model({"bounding": ["CAP_CHOWN"]}, 0)
 
 
-def test_ambient_outside_permitted_gives_nothing_more(
-    runtime: RuntimeCommand, bundle: Bundle
-) -> None:
+def test_ambient_outside_permitted_gives_nothing_more(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """An ambient capability that cannot be raised is refused or left out, never granted."""
-    bundle.capabilities(bounding=["CAP_CHOWN"], ambient=["CAP_CHOWN"]).process(
-        user={"uid": 1000, "gid": 1000}
-    )
+    bundle.capabilities(bounding=["CAP_CHOWN"], ambient=["CAP_CHOWN"]).process(user={"uid": 1000, "gid": 1000})
     result = runtime.run(bundle)
     if result.rc == 0:
         assert result.report["caps"]["ambient"] == result.report["caps"]["effective"] == 0

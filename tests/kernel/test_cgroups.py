@@ -116,9 +116,7 @@ def test_memory_limit_holds(runtime: RuntimeCommand, bundle: Bundle) -> None:
     ],
     ids=str,
 )
-def test_limits_that_cannot_be(
-    runtime: RuntimeCommand, bundle: Bundle, resources: dict[str, Any]
-) -> None:
+def test_limits_that_cannot_be(runtime: RuntimeCommand, bundle: Bundle, resources: dict[str, Any]) -> None:
     """A limit that the kernel or the specification refuses fails the create and leaves nothing."""
     runtime.run(bundle.linux(resources=resources)).refused()
 
@@ -172,9 +170,7 @@ def test_cgroup_mount(runtime: RuntimeCommand, bundle: Bundle, namespace: bool) 
     if not namespace:
         bundle.namespaces(without=("cgroup",))
     bundle.mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", "ro")
-    bundle.mount(
-        "/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", "ro"
-    )
+    bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", "ro")
     where = "/sys/fs/cgroup" if PURE else "/sys/fs/cgroup/pids"
     bundle.seq(
         "report",

@@ -97,9 +97,7 @@ SWEEPS = [
 
 
 @pytest.mark.parametrize(("verb", "victim"), SWEEPS)
-def test_kill_everywhere(
-    runtime: RuntimeCommand, bundle: Bundle, workdir: Path, verb: str, victim: str
-) -> None:
+def test_kill_everywhere(runtime: RuntimeCommand, bundle: Bundle, workdir: Path, verb: str, victim: str) -> None:
     """R-01: after SIGKILL at any call state and list work, delete --force leaves nothing, the ID is free."""
     faultk = FaultK(workdir / "calls", bundle.inside("/probe"))
     bundle.seq("ready", "sleep").linux(resources={"pids": {"limit": 50}})
@@ -124,9 +122,7 @@ def test_kill_everywhere(
     assert not failures, "\n".join(failures)
 
 
-def test_create_reports_the_death_of_init(
-    runtime: RuntimeCommand, bundle: Bundle, workdir: Path
-) -> None:
+def test_create_reports_the_death_of_init(runtime: RuntimeCommand, bundle: Bundle, workdir: Path) -> None:
     """When init alone is killed create fails with a message, and leaves nothing by itself."""
     faultk = FaultK(workdir / "calls", bundle.inside("/probe"))
     snapshot = HostSnapshot(runtime.root)

@@ -156,9 +156,7 @@ def test_other_node_of_the_image_is_an_error(
     ids=str,
 )
 @pytest.mark.ocirun_only("not all of them are checked")
-def test_device_that_cannot_be(
-    runtime: RuntimeCommand, bundle: Bundle, device: dict[str, Any]
-) -> None:
+def test_device_that_cannot_be(runtime: RuntimeCommand, bundle: Bundle, device: dict[str, Any]) -> None:
     """An unknown type, missing numbers and a path that is not absolute are refused."""
     runtime.run(bundle.linux(devices=[device])).refused("devices")
 
@@ -205,9 +203,7 @@ def test_no_default_access_to_other_devices(runtime: RuntimeCommand, bundle: Bun
         "parent",
     ],
 )
-def test_dev_is_a_link(
-    runtime: RuntimeCommand, bundle: Bundle, canary: Canary, mounted: bool, target: str
-) -> None:
+def test_dev_is_a_link(runtime: RuntimeCommand, bundle: Bundle, canary: Canary, mounted: bool, target: str) -> None:
     """S-29, CVE-2026-41579: with /dev a link nothing is made or removed outside the root."""
     (canary.path / "ptmx")  # the name that runc used to remove there
     where = {

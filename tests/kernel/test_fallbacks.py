@@ -62,22 +62,14 @@ def test_same_container(
     assert result.report["seccomp"] == {"mode": 2, "filters": 2}
 
 
-HARD = [
-    (mask, error)
-    for mask in ("openat2", "open_tree", "fsopen", "all")
-    for error in ("ENOSYS", "EPERM")
-]
+HARD = [(mask, error) for mask in ("openat2", "open_tree", "fsopen", "all") for error in ("ENOSYS", "EPERM")]
 
 
 @pytest.mark.parametrize(("mask", "error"), HARD)
-def test_links_stay_inside(
-    runtime: RuntimeCommand, bundle: Bundle, canary: Canary, mask: str, error: str
-) -> None:
+def test_links_stay_inside(runtime: RuntimeCommand, bundle: Bundle, canary: Canary, mask: str, error: str) -> None:
     """S-21: without openat2 the component walk keeps destinations inside the root."""
     bundle.dir("/real").symlink("/abs", "/real").symlink("/up", "../../../../real")
-    bundle.symlink("/out", str(canary.path)).symlink("/a", "abs").dir("/real/sub").symlink(
-        "/real/sub/b", "../../a"
-    )
+    bundle.symlink("/out", str(canary.path)).symlink("/a", "abs").dir("/real/sub").symlink("/real/sub/b", "../../a")
     wanted = {
         "/abs/1": "/real/1",
         "/up/2": "/real/2",
@@ -129,9 +121,7 @@ def test_hostile_images_are_refused_or_harmless(
         result.refused()
 
 
-@pytest.mark.parametrize(
-    ("mask", "error"), [(m, e) for m in ("pidfd", "all") for e in ("ENOSYS", "EPERM")]
-)
+@pytest.mark.parametrize(("mask", "error"), [(m, e) for m in ("pidfd", "all") for e in ("ENOSYS", "EPERM")])
 def test_lifecycle(runtime: RuntimeCommand, bundle: Bundle, mask: str, error: str) -> None:
     """Without pidfds the operations work on the right process."""
     poor = runtime.under(*compat(mask, error))

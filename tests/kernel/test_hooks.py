@@ -102,9 +102,7 @@ def test_each_kind_at_its_time(runtime: RuntimeCommand, bundle: Bundle, log: Log
     assert log.tags() == both(*AT_CREATE, "poststart", "poststop", "startContainer")
 
 
-def test_start_container_runs_before_the_program(
-    runtime: RuntimeCommand, bundle: Bundle, log: Log
-) -> None:
+def test_start_container_runs_before_the_program(runtime: RuntimeCommand, bundle: Bundle, log: Log) -> None:
     """startContainer hooks have run when the program begins."""
     log.add("startContainer")
     result = runtime.run(bundle.seq(["read", INSIDE_LOG])).ok()
@@ -129,9 +127,7 @@ def test_namespaces(runtime: RuntimeCommand, bundle: Bundle, log: Log) -> None:
     assert records["createContainer"]["root"]["ino"] != bundle.rootfs.stat().st_ino
 
 
-def test_create_container_path_is_the_hosts(
-    runtime: RuntimeCommand, bundle: Bundle, log: Log
-) -> None:
+def test_create_container_path_is_the_hosts(runtime: RuntimeCommand, bundle: Bundle, log: Log) -> None:
     """S-58: the image cannot put a program of its own in the place of a createContainer hook."""
     tools = bundle.path / "tools"
     tools.mkdir()
@@ -174,9 +170,7 @@ def test_state_on_stdin(runtime: RuntimeCommand, bundle: Bundle, log: Log) -> No
     assert states["startContainer"]["pid"] == 1
 
 
-def test_environment_is_exactly_the_hooks(
-    runtime: RuntimeCommand, bundle: Bundle, log: Log
-) -> None:
+def test_environment_is_exactly_the_hooks(runtime: RuntimeCommand, bundle: Bundle, log: Log) -> None:
     """S-58, CVE-2025-23266: neither the caller's nor the container's environment arrives."""
     env = ["A=1", "B=two words", "PATH=/bin"]
     for kind in KINDS:
@@ -209,12 +203,8 @@ def test_arguments(runtime: RuntimeCommand, bundle: Bundle, log: Log) -> None:
         assert record["argv"][:2] == ["the-hook", "hook"], record["tag"]
 
 
-@pytest.mark.peer_fails(
-    runc="keeps blocked or ignored signals of the caller", crun="does not reset the signals"
-)
-def test_descriptors_signals_and_directory(
-    runtime: RuntimeCommand, bundle: Bundle, log: Log
-) -> None:
+@pytest.mark.peer_fails(runc="keeps blocked or ignored signals of the caller", crun="does not reset the signals")
+def test_descriptors_signals_and_directory(runtime: RuntimeCommand, bundle: Bundle, log: Log) -> None:
     """S-58: three descriptors, no signal blocked or ignored, the bundle as working directory."""
 
     def odd() -> None:
@@ -233,9 +223,7 @@ def test_descriptors_signals_and_directory(
             assert record["raw_cwd"] == str(bundle.path), kind
 
 
-def test_container_is_not_yet_started_for_the_early_hooks(
-    runtime: RuntimeCommand, bundle: Bundle, log: Log
-) -> None:
+def test_container_is_not_yet_started_for_the_early_hooks(runtime: RuntimeCommand, bundle: Bundle, log: Log) -> None:
     """prestart and createRuntime can enter the container's namespaces by the pid of the state."""
     log.add("prestart").add("createRuntime")
     container = runtime.create(bundle.seq("ready", "sleep"))
@@ -256,9 +244,7 @@ WAYS = {
 
 @pytest.mark.parametrize("kind", FATAL)
 @pytest.mark.parametrize("way", list(WAYS))
-def test_fatal_hooks(
-    runtime: RuntimeCommand, bundle: Bundle, log: Log, kind: str, way: str
-) -> None:
+def test_fatal_hooks(runtime: RuntimeCommand, bundle: Bundle, log: Log, kind: str, way: str) -> None:
     """S-60: a failing hook ends the container: later hooks are skipped, poststop runs, nothing is left."""
     how: dict[str, Any] = dict(WAYS[way])
     log.add(kind, *how.pop("options", ()), **how).add(kind).add("poststop")
@@ -273,9 +259,7 @@ def test_fatal_hooks(
 
 
 @pytest.mark.parametrize("kind", FATAL)
-def test_failing_hook_is_named(
-    runtime: RuntimeCommand, bundle: Bundle, log: Log, kind: str
-) -> None:
+def test_failing_hook_is_named(runtime: RuntimeCommand, bundle: Bundle, log: Log, kind: str) -> None:
     """The error names the hook and repeats what it wrote to stderr."""
     log.add(kind, "--say", "this is why\n", "--fail", "1")
     result = runtime.run(bundle).refused("hook")
@@ -284,9 +268,7 @@ def test_failing_hook_is_named(
 
 
 @pytest.mark.parametrize("kind", AT_CREATE)
-def test_create_fails_with_its_hooks(
-    runtime: RuntimeCommand, bundle: Bundle, log: Log, kind: str
-) -> None:
+def test_create_fails_with_its_hooks(runtime: RuntimeCommand, bundle: Bundle, log: Log, kind: str) -> None:
     """create itself fails, and the ID is free again."""
     log.add(kind, "--fail", "1").add("poststop")
     runtime.try_create(bundle).refused()
@@ -308,9 +290,7 @@ def test_start_fails_with_its_hooks(runtime: RuntimeCommand, bundle: Bundle, log
 
 @pytest.mark.ocirun_only("fatal since version 1.3 of the specification only")
 @pytest.mark.parametrize("way", list(WAYS))
-def test_poststart_failure_ends_the_container(
-    runtime: RuntimeCommand, bundle: Bundle, log: Log, way: str
-) -> None:
+def test_poststart_failure_ends_the_container(runtime: RuntimeCommand, bundle: Bundle, log: Log, way: str) -> None:
     """A failing poststart hook makes start fail; the container is stopped and poststop runs."""
     how: dict[str, Any] = dict(WAYS[way])
     log.add("poststart", *how.pop("options", ()), **how).add("poststop")
@@ -323,9 +303,7 @@ def test_poststart_failure_ends_the_container(
 
 @pytest.mark.parametrize("way", list(WAYS))
 @pytest.mark.peer_fails(runc="the first failing poststop hook ends the list")
-def test_poststop_failure_is_a_warning(
-    runtime: RuntimeCommand, bundle: Bundle, log: Log, way: str
-) -> None:
+def test_poststop_failure_is_a_warning(runtime: RuntimeCommand, bundle: Bundle, log: Log, way: str) -> None:
     """W1: a failing poststop hook does not stop the next one, nor delete."""
     how: dict[str, Any] = dict(WAYS[way])
     log.add("poststop", *how.pop("options", ()), **how).add("poststop", tag=None)
@@ -356,9 +334,7 @@ def test_timeout_ends_the_whole_group(runtime: RuntimeCommand, bundle: Bundle, l
 
 @pytest.mark.parametrize("timeout", [0, -1, "1"])
 @pytest.mark.ocirun_only("not checked")
-def test_timeout_must_be_positive(
-    runtime: RuntimeCommand, bundle: Bundle, log: Log, timeout: Any
-) -> None:
+def test_timeout_must_be_positive(runtime: RuntimeCommand, bundle: Bundle, log: Log, timeout: Any) -> None:
     """A timeout has to be a number greater than zero."""
     log.add("createRuntime", timeout=timeout)
     runtime.run(bundle).refused("timeout")
@@ -366,9 +342,7 @@ def test_timeout_must_be_positive(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_hook_that_does_not_read_and_writes_a_lot(
-    runtime: RuntimeCommand, bundle: Bundle, log: Log, kind: str
-) -> None:
+def test_hook_that_does_not_read_and_writes_a_lot(runtime: RuntimeCommand, bundle: Bundle, log: Log, kind: str) -> None:
     """S-60: not reading stdin and writing megabytes does no harm."""
     log.add(kind, "--no-stdin", "--flood", "3000000")
     bundle.patch({"annotations": {f"org.example.{n}": "x" * 1000 for n in range(200)}})
@@ -391,9 +365,7 @@ def test_daemon_of_a_hook(runtime: RuntimeCommand, bundle: Bundle, log: Log) -> 
 
 @pytest.mark.ocirun_only("runc leaves its cgroups when it is killed in create")
 @pytest.mark.parametrize("kind", ["prestart", "createRuntime"])
-def test_hook_that_kills_its_parent(
-    runtime: RuntimeCommand, bundle: Bundle, log: Log, kind: str
-) -> None:
+def test_hook_that_kills_its_parent(runtime: RuntimeCommand, bundle: Bundle, log: Log, kind: str) -> None:
     """S-60: after the runtime was killed from a hook, delete --force leaves nothing."""
     log.add(kind, "--kill-parent")
     result = runtime.try_create(bundle)
@@ -414,9 +386,7 @@ def test_hook_that_kills_its_parent(
     ids=str,
 )
 @pytest.mark.ocirun_only("not all of them are checked before anything is done")
-def test_hook_that_cannot_be(
-    runtime: RuntimeCommand, bundle: Bundle, log: Log, hook: dict[str, Any]
-) -> None:
+def test_hook_that_cannot_be(runtime: RuntimeCommand, bundle: Bundle, log: Log, hook: dict[str, Any]) -> None:
     """A hook needs an absolute path; the refusal comes before any hook has run."""
     log.add("prestart")
     bundle.spec["hooks"]["createRuntime"] = [hook]
@@ -424,9 +394,7 @@ def test_hook_that_cannot_be(
     assert log.tags() == []
 
 
-def test_hooks_of_the_created_container_count(
-    runtime: RuntimeCommand, bundle: Bundle, log: Log
-) -> None:
+def test_hooks_of_the_created_container_count(runtime: RuntimeCommand, bundle: Bundle, log: Log) -> None:
     """Changing config.json after create changes nothing: the hooks of create run."""
     log.every()
     container = runtime.create(bundle.args("exit", "0"))

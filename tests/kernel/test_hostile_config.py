@@ -43,9 +43,7 @@ HOSTILE: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", list(HOSTILE))
-def test_documents_that_are_no_configuration(
-    runtime: RuntimeCommand, bundle: Bundle, name: str
-) -> None:
+def test_documents_that_are_no_configuration(runtime: RuntimeCommand, bundle: Bundle, name: str) -> None:
     """S-65: the refusal is one short message, quickly, and leaves nothing."""
     bundle.raw = HOSTILE[name]
     before = time.monotonic()
@@ -144,9 +142,7 @@ def test_long_strings_arrive_whole(runtime: RuntimeCommand, bundle: Bundle, leng
 
 
 @pytest.mark.parametrize("length", [131072, 1 << 20])
-def test_strings_that_are_too_long_for_the_kernel(
-    runtime: RuntimeCommand, bundle: Bundle, length: int
-) -> None:
+def test_strings_that_are_too_long_for_the_kernel(runtime: RuntimeCommand, bundle: Bundle, length: int) -> None:
     """S-49: one argument above the kernel's limit is an error that says so, not a shorter argument."""
     bundle.process(args=["/probe", "digest", "a" * length])
     runtime.run(bundle).refused("too long")

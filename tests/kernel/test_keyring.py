@@ -54,9 +54,7 @@ def test_own_session_keyring(runtime: RuntimeCommand, bundle: Bundle) -> None:
 def test_no_new_keyring(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """S-57: with --no-new-keyring the caller's keyring is kept."""
     bundle.seq("report", ["keyctl", "search", "canary"])
-    result = runtime.run(
-        bundle, "--no-new-keyring", before_exec=with_a_key(f"caller-{bundle.id}")
-    ).ok()
+    result = runtime.run(bundle, "--no-new-keyring", before_exec=with_a_key(f"caller-{bundle.id}")).ok()
     assert result.report["keyring"]["description"].split(";")[-1] == f"caller-{bundle.id}"
     assert result.one("keyctl")["ret"] > 0
 

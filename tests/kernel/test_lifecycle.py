@@ -168,9 +168,7 @@ TABLE: dict[str, dict[str, tuple[bool, tuple[str, ...]]]] = {
 
 @pytest.mark.parametrize("status", ["created", "running", "paused", "stopped", "missing"])
 @pytest.mark.parametrize("operation", list(TABLE))
-def test_operation_in_status(
-    runtime: RuntimeCommand, sleeper: Bundle, operation: str, status: str
-) -> None:
+def test_operation_in_status(runtime: RuntimeCommand, sleeper: Bundle, operation: str, status: str) -> None:
     """Each operation works or is refused with the right words, and a refusal changes nothing."""
     allowed, words = TABLE[operation][status]
     if runtime.name == "crun" and (operation, status) in {
@@ -222,20 +220,12 @@ def test_an_id_can_be_used_again(runtime: RuntimeCommand, sleeper: Bundle) -> No
         ("Usr2", 12),
         ("15", 15),
         ("64", 64),
-        pytest.param(
-            *("RTMIN+3", 37), marks=pytest.mark.peer_fails(runc="no names of real-time signals")
-        ),
-        pytest.param(
-            *("SIGRTMAX-1", 63), marks=pytest.mark.peer_fails(runc="no names of real-time signals")
-        ),
-        pytest.param(
-            *("RTMIN", 34), marks=pytest.mark.peer_fails(runc="no names of real-time signals")
-        ),
+        pytest.param(*("RTMIN+3", 37), marks=pytest.mark.peer_fails(runc="no names of real-time signals")),
+        pytest.param(*("SIGRTMAX-1", 63), marks=pytest.mark.peer_fails(runc="no names of real-time signals")),
+        pytest.param(*("RTMIN", 34), marks=pytest.mark.peer_fails(runc="no names of real-time signals")),
     ],
 )
-def test_kill_sends_the_signal(
-    runtime: RuntimeCommand, bundle: Bundle, word: str, number: int
-) -> None:
+def test_kill_sends_the_signal(runtime: RuntimeCommand, bundle: Bundle, word: str, number: int) -> None:
     """S-74: signals by name, with and without SIG, in any case, by number, and real-time ones."""
     if runtime.name == "crun" and word in ("sigusr1", "Usr2", "RTMIN", "RTMIN+3", "SIGRTMAX-1"):
         pytest.skip("peer: crun wants upper case names")
@@ -258,9 +248,7 @@ def test_kill_default_is_term(runtime: RuntimeCommand, bundle: Bundle) -> None:
     "word",
     ["NOSUCH", "-1", "65", "+9", "9 ", "٩", "0x9", "", "SIG", "SIGSIGTERM", "99999999999", "9\n"],
 )
-def test_kill_refuses_what_is_no_signal(
-    runtime: RuntimeCommand, sleeper: Bundle, word: str
-) -> None:
+def test_kill_refuses_what_is_no_signal(runtime: RuntimeCommand, sleeper: Bundle, word: str) -> None:
     """S-74: anything else is an error, and the container lives."""
     if runtime.name != "ocirun" and word in ("+9", "9 ", "0x9", "-1", "9\n", ""):
         pytest.skip("peer: lax about numbers")
@@ -344,9 +332,7 @@ def test_pid_file(runtime: RuntimeCommand, sleeper: Bundle, workdir: Path) -> No
 
 
 @pytest.mark.parametrize("kind", ["missing-directory", "directory", "read-only"])
-def test_pid_file_that_cannot_be_written(
-    runtime: RuntimeCommand, sleeper: Bundle, workdir: Path, kind: str
-) -> None:
+def test_pid_file_that_cannot_be_written(runtime: RuntimeCommand, sleeper: Bundle, workdir: Path, kind: str) -> None:
     """S-63: when the pid file cannot be written create fails and nothing is left."""
     path = workdir / "d"
     if kind == "missing-directory":
@@ -405,9 +391,7 @@ def test_detached_run(runtime: RuntimeCommand, sleeper: Bundle, workdir: Path) -
     path = workdir / "pid"
     reader, writer = os.pipe()
     process = subprocess.Popen(
-        runtime.command(
-            "run", "--detach", "--bundle", str(sleeper.path), "--pid-file", str(path), sleeper.id
-        ),
+        runtime.command("run", "--detach", "--bundle", str(sleeper.path), "--pid-file", str(path), sleeper.id),
         stdin=subprocess.DEVNULL,
         stdout=writer,
         stderr=subprocess.DEVNULL,
@@ -467,9 +451,7 @@ def test_two_creates_of_one_id(runtime: RuntimeCommand, mkbundle: MkBundle) -> N
 
 
 @pytest.mark.ocirun_only("runc leaves the parents of its cgroup")
-def test_everything_is_undone_when_create_fails(
-    runtime: RuntimeCommand, bundle: Bundle, oracle: Any
-) -> None:
+def test_everything_is_undone_when_create_fails(runtime: RuntimeCommand, bundle: Bundle, oracle: Any) -> None:
     """An error late in create leaves no process, mount, cgroup or directory."""
     bundle.linux(sysctl={"net.ipv4.nosuch": "1"}, cgroupsPath=f"/{bundle.id}/deep/er")
     runtime.try_create(bundle).refused()

@@ -46,15 +46,11 @@ def test_masked_paths(runtime: RuntimeCommand, bundle: Bundle) -> None:
     assert result.reads["/secretdir/file"] == ("ENOENT",)
     assert result.one("ls")["names"] == []
     assert result.outcomes("create")["/secretdir/new"] == "EROFS"
-    assert (
-        result.files["/secret.txt"].get("rdev") == result.files["/proc/keys"].get("rdev") == [1, 3]
-    )
+    assert result.files["/secret.txt"].get("rdev") == result.files["/proc/keys"].get("rdev") == [1, 3]
     assert bundle.inside("/secret.txt").read_text() == SECRET
 
 
-def test_masked_path_through_a_link(
-    runtime: RuntimeCommand, bundle: Bundle, canary: Canary
-) -> None:
+def test_masked_path_through_a_link(runtime: RuntimeCommand, bundle: Bundle, canary: Canary) -> None:
     """S-26: the mask lies on what the link means inside the root, never outside."""
     with_secrets(bundle).symlink("/link", "secret.txt").symlink("/out", str(canary.file))
     bundle.linux(maskedPaths=["/link", "/out"]).seq(["read", "/secret.txt"])
@@ -101,13 +97,9 @@ EVIL: dict[str, Callable[[Bundle, Canary], object]] = {
 
 @pytest.mark.parametrize("evil", list(EVIL))
 @pytest.mark.ocirun_only("1.1.5 and 1.8.1 are from before CVE-2025-31133")
-def test_masks_fail_closed(
-    runtime: RuntimeCommand, bundle: Bundle, canary: Canary, evil: str
-) -> None:
+def test_masks_fail_closed(runtime: RuntimeCommand, bundle: Bundle, canary: Canary, evil: str) -> None:
     """S-25, CVE-2025-31133: with any /dev/null in the image the secrets stay hidden or create fails."""
-    with_secrets(bundle).without_mount("/dev").linux(
-        maskedPaths=["/secret.txt", "/secretdir", "/does-not-exist"]
-    )
+    with_secrets(bundle).without_mount("/dev").linux(maskedPaths=["/secret.txt", "/secretdir", "/does-not-exist"])
     EVIL[evil](bundle, canary)
     bundle.seq(
         ["read", "/secret.txt"], ["read", "/secretdir/file"], ["write", "/secret.txt", "x"],
@@ -198,9 +190,7 @@ def test_readonly_path_with_a_submount(runtime: RuntimeCommand, bundle: Bundle) 
     assert result.outcomes("create")["/ro/sub/new"] == "EROFS"
 
 
-def test_readonly_path_through_a_link(
-    runtime: RuntimeCommand, bundle: Bundle, canary: Canary
-) -> None:
+def test_readonly_path_through_a_link(runtime: RuntimeCommand, bundle: Bundle, canary: Canary) -> None:
     """A link leads to a place inside the root, or is refused."""
     bundle.dir("/real").symlink("/link", "/real").symlink("/out", str(canary.path))
     bundle.linux(readonlyPaths=["/link", "/out"]).seq(["create", "/real/new", "x"])
@@ -215,9 +205,7 @@ def test_readonly_path_through_a_link(
 @pytest.mark.parametrize("member", ["maskedPaths", "readonlyPaths"])
 @pytest.mark.parametrize("value", [["relative"], [""], "not-a-list", [1]], ids=str)
 @pytest.mark.ocirun_only("relative paths are not checked by all")
-def test_paths_must_be_absolute(
-    runtime: RuntimeCommand, bundle: Bundle, member: str, value: Any
-) -> None:
+def test_paths_must_be_absolute(runtime: RuntimeCommand, bundle: Bundle, member: str, value: Any) -> None:
     """Masked and read-only paths are lists of absolute paths."""
     runtime.run(bundle.linux(**{member: value})).refused(member)
 

@@ -46,9 +46,7 @@ TABLE: list[tuple[list[str], str, str, str, str]] = [
 ]
 
 
-def check_table(
-    runtime: RuntimeCommand, bundle: Bundle, table: list[tuple[list[str], str, str, str, str]]
-) -> None:
+def check_table(runtime: RuntimeCommand, bundle: Bundle, table: list[tuple[list[str], str, str, str, str]]) -> None:
     """Mount a tmpfs per row in one container and compare mountinfo."""
     for number, (options, *_) in enumerate(table):
         bundle.mount(f"/m/{number}", "tmpfs", "tmpfs", *options)
@@ -74,26 +72,14 @@ def test_options_that_must_be_understood(runtime: RuntimeCommand, bundle: Bundle
 @pytest.mark.parametrize(
     ("options", "have"),
     [
-        pytest.param(
-            ["defaults"], "rw", marks=pytest.mark.peer_fails(runc="passes it to the kernel")
-        ),
+        pytest.param(["defaults"], "rw", marks=pytest.mark.peer_fails(runc="passes it to the kernel")),
         pytest.param(["norelatime"], "rw"),
         pytest.param(["mand"], "rw"),
         pytest.param(["nomand"], "rw"),
         pytest.param(["iversion"], "rw", marks=pytest.mark.peer_fails(crun="not in 1.8.1's table")),
-        pytest.param(
-            ["noiversion"], "rw", marks=pytest.mark.peer_fails(crun="not in 1.8.1's table")
-        ),
-        pytest.param(
-            ["lazytime"],
-            "rw",
-            marks=pytest.mark.peer_fails(crun="1.8.1 passes it to the kernel"),
-        ),
-        pytest.param(
-            ["nolazytime"],
-            "rw",
-            marks=pytest.mark.peer_fails(crun="1.8.1 passes it to the kernel"),
-        ),
+        pytest.param(["noiversion"], "rw", marks=pytest.mark.peer_fails(crun="not in 1.8.1's table")),
+        pytest.param(["lazytime"], "rw"),
+        pytest.param(["nolazytime"], "rw"),
         pytest.param(["silent"], "rw", marks=pytest.mark.peer_fails(crun="not in 1.8.1's table")),
         pytest.param(["loud"], "rw", marks=pytest.mark.peer_fails(crun="not in 1.8.1's table")),
         pytest.param(
@@ -109,16 +95,13 @@ def test_options_that_must_be_understood(runtime: RuntimeCommand, bundle: Bundle
     ],
     ids=str,
 )
-def test_rarer_options(
-    runtime: RuntimeCommand, bundle: Bundle, options: list[str], have: str
-) -> None:
+def test_rarer_options(runtime: RuntimeCommand, bundle: Bundle, options: list[str], have: str) -> None:
     """Options that peers do not all know are understood, and do not reach the filesystem as data."""
     bundle.mount("/m", "tmpfs", "tmpfs", *options)
     mount = mount_at(runtime.report(bundle)["mountinfo"], "/m")
     assert set(have.split()) <= mount.options, mount
 
 
-@pytest.mark.peer_fails(crun="1.8.1 passes it to the kernel")
 def test_lazytime_is_seen(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """lazytime is an option of the filesystem, where the kernel shows it."""
     bundle.mount("/m", "tmpfs", "tmpfs", "lazytime")
@@ -137,9 +120,7 @@ def test_options_do_what_they_say(runtime: RuntimeCommand, bundle: Bundle) -> No
     for name in ("ro", "noexec", "nosuid", "nodev"):
         bundle.mount(f"/{name}", None, "source", "bind", name)
     bundle.mount("/plain", None, "source", "bind")
-    bundle.process(user={"uid": 1000, "gid": 1000}).linux(
-        resources={"devices": [{"allow": True, "access": "rwm"}]}
-    )
+    bundle.process(user={"uid": 1000, "gid": 1000}).linux(resources={"devices": [{"allow": True, "access": "rwm"}]})
     bundle.seq(
         ["open", "/ro/suid", "wronly"],
         ["create", "/ro/new", "x"],
@@ -269,9 +250,7 @@ def test_recursive_clearing_options(runtime: RuntimeCommand, bundle: Bundle, sou
         assert not {"ro", "nosuid", "nodev", "noexec"} & mount_at(mountinfo, target).options
 
 
-def test_bind_keeps_the_flags_of_its_source(
-    runtime: RuntimeCommand, bundle: Bundle, source: Path
-) -> None:
+def test_bind_keeps_the_flags_of_its_source(runtime: RuntimeCommand, bundle: Bundle, source: Path) -> None:
     """A plain bind keeps what restricts its source; naming the opposite takes it away."""
     os.system(f"mount -o remount,bind,nosuid,nodev,noexec '{source}/sub'")
     bundle.mount("/kept", None, "tree/sub", "bind")
@@ -313,9 +292,7 @@ def test_bind_of_a_file(runtime: RuntimeCommand, bundle: Bundle) -> None:
             ["bind", "size=1m"],
             marks=pytest.mark.ocirun_only("filesystem data of a bind mount is ignored"),
         ),
-        pytest.param(
-            "/m", "", ["bind"], marks=pytest.mark.ocirun_only("an empty source is the bundle")
-        ),
+        pytest.param("/m", "", ["bind"], marks=pytest.mark.ocirun_only("an empty source is the bundle")),
     ],
 )
 def test_bind_that_cannot_be(
@@ -348,9 +325,7 @@ def test_order_of_mounts(runtime: RuntimeCommand, bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize("recursive", ["", "r"])
-def test_propagation_options(
-    runtime: RuntimeCommand, bundle: Bundle, source: Path, recursive: str
-) -> None:
+def test_propagation_options(runtime: RuntimeCommand, bundle: Bundle, source: Path, recursive: str) -> None:
     """private, shared, slave and unbindable are seen in mountinfo, the r-forms in submounts too."""
     words = ("private", "shared", "slave", "unbindable")
     for word in words:
@@ -386,9 +361,7 @@ def test_mounts_never_reach_the_host(runtime: RuntimeCommand, bundle: Bundle, so
 
 def test_filesystem_data(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """Options that are not flags go to the filesystem."""
-    bundle.mount(
-        "/m", "tmpfs", "tmpfs", "size=2m", "mode=0710", "uid=12", "gid=34", "nr_inodes=100", "ro"
-    )
+    bundle.mount("/m", "tmpfs", "tmpfs", "size=2m", "mode=0710", "uid=12", "gid=34", "nr_inodes=100", "ro")
     bundle.seq("report", ["stat", "/m"])
     result = runtime.run(bundle).ok()
     mount = mount_at(result.report["mountinfo"], "/m")
@@ -419,9 +392,7 @@ def test_options_with_odd_characters(runtime: RuntimeCommand, bundle: Bundle) ->
         ("tmpfs", ["mode=99999999"]),
     ],
 )
-def test_filesystem_that_cannot_be(
-    runtime: RuntimeCommand, bundle: Bundle, kind: str, options: list[str]
-) -> None:
+def test_filesystem_that_cannot_be(runtime: RuntimeCommand, bundle: Bundle, kind: str, options: list[str]) -> None:
     """What the filesystem refuses is an error of create that names the mount."""
     runtime.run(bundle.mount("/mm", kind, "x", *options)).refused("/mm")
 
@@ -507,9 +478,7 @@ def test_id_mapped_bind_is_refused(runtime: RuntimeCommand, bundle: Bundle, sour
     ids=str,
 )
 @pytest.mark.ocirun_only("1.1 has no id-mapped mounts, 1.8.1 does not check")
-def test_id_mapping_that_cannot_be(
-    runtime: RuntimeCommand, bundle: Bundle, mount: dict[str, Any]
-) -> None:
+def test_id_mapping_that_cannot_be(runtime: RuntimeCommand, bundle: Bundle, mount: dict[str, Any]) -> None:
     """idmap without mappings or a user namespace, and one kind of mapping alone, are refused."""
     (bundle.path / "dir").mkdir()
     bundle.spec["mounts"].append({"destination": "/m", "source": "dir", **mount})
@@ -566,13 +535,9 @@ def test_relative_destination(runtime: RuntimeCommand, bundle: Bundle, destinati
     assert mount_at(mountinfo, "/" + destination).type == "tmpfs"
 
 
-def test_destinations_stay_inside_the_root(
-    runtime: RuntimeCommand, bundle: Bundle, canary: Canary
-) -> None:
+def test_destinations_stay_inside_the_root(runtime: RuntimeCommand, bundle: Bundle, canary: Canary) -> None:
     """S-21: links in the image, absolute or with "..", lead to a place inside the root."""
-    bundle.dir("/real").symlink("/abs", "/real").symlink("/rel", "real").symlink(
-        "/up", "../../../real"
-    )
+    bundle.dir("/real").symlink("/abs", "/real").symlink("/rel", "real").symlink("/up", "../../../real")
     bundle.symlink("/out", str(canary.path)).symlink("/chain", "abs")
     bundle.symlink("/dangling", "/made/by/runtime")
     wanted = {
@@ -628,9 +593,7 @@ def test_setgid_parent(runtime: RuntimeCommand, bundle: Bundle) -> None:
 
 
 @pytest.mark.peer_fails(runc="makes directories with the caller's umask")
-def test_made_directories_do_not_depend_on_the_umask(
-    runtime: RuntimeCommand, bundle: Bundle
-) -> None:
+def test_made_directories_do_not_depend_on_the_umask(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """S-34: directories and files that the runtime makes are 0755 under any umask of the caller."""
     (bundle.path / "file").write_text("")
     bundle.mount("/x/y", "tmpfs", "tmpfs").mount("/x/f", None, "file", "bind")

@@ -32,9 +32,7 @@ def host(kind: str) -> int:
     return os.stat(f"/proc/self/ns/{KINDS[kind]}").st_ino
 
 
-def test_new_namespaces_are_new_and_others_are_the_callers(
-    runtime: RuntimeCommand, bundle: Bundle
-) -> None:
+def test_new_namespaces_are_new_and_others_are_the_callers(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """Each kind that is asked for differs from the host's, each other kind is the host's."""
     found = runtime.report(bundle)["namespaces"]
     wanted = {entry["type"] for entry in bundle.spec["linux"]["namespaces"]}
@@ -61,9 +59,7 @@ def test_time_offsets(runtime: RuntimeCommand, bundle: Bundle) -> None:
     import time
 
     monotonic = {"secs": 86400, "nanosecs": 500000000}
-    bundle.namespaces("time").linux(
-        timeOffsets={"monotonic": monotonic, "boottime": {"secs": -1, "nanosecs": 0}}
-    )
+    bundle.namespaces("time").linux(timeOffsets={"monotonic": monotonic, "boottime": {"secs": -1, "nanosecs": 0}})
     before = (
         time.clock_gettime_ns(time.CLOCK_MONOTONIC),
         time.clock_gettime_ns(time.CLOCK_BOOTTIME),
@@ -81,9 +77,7 @@ def test_time_offsets(runtime: RuntimeCommand, bundle: Bundle) -> None:
 
 @pytest.mark.kernel("5.6")
 @pytest.mark.peer_fails(runc="1.1 has no time namespaces and ignores timeOffsets")
-def test_time_offsets_need_a_new_time_namespace(
-    runtime: RuntimeCommand, mkbundle: MkBundle
-) -> None:
+def test_time_offsets_need_a_new_time_namespace(runtime: RuntimeCommand, mkbundle: MkBundle) -> None:
     """Offsets without a time namespace, or for one joined by path, are refused."""
     offsets = {"monotonic": {"secs": 1, "nanosecs": 0}}
     runtime.run(mkbundle().linux(timeOffsets=offsets)).refused("time")
@@ -144,9 +138,7 @@ def test_join_time_namespace(runtime: RuntimeCommand, bundle: Bundle, probe: Pat
     ],
     ids=str,
 )
-def test_namespace_that_cannot_be(
-    runtime: RuntimeCommand, bundle: Bundle, entry: dict[str, Any]
-) -> None:
+def test_namespace_that_cannot_be(runtime: RuntimeCommand, bundle: Bundle, entry: dict[str, Any]) -> None:
     """A path of the wrong type, a missing or relative one, and an unknown type are refused."""
     bundle.namespaces(without=("network",))
     bundle.spec["linux"]["namespaces"].append(entry)
@@ -160,9 +152,7 @@ def test_namespace_twice(runtime: RuntimeCommand, bundle: Bundle) -> None:
 
 
 @pytest.mark.ocirun_only("runc waits for ever in open(2)")
-def test_fifo_as_namespace_path_does_not_hang(
-    runtime: RuntimeCommand, bundle: Bundle, workdir: Path
-) -> None:
+def test_fifo_as_namespace_path_does_not_hang(runtime: RuntimeCommand, bundle: Bundle, workdir: Path) -> None:
     """A named pipe in the place of a namespace is refused, not waited for."""
     os.mkfifo(workdir / "pipe")
     bundle.namespaces({"type": "network", "path": str(workdir / "pipe")})
@@ -172,7 +162,7 @@ def test_fifo_as_namespace_path_does_not_hang(
 # ---- host and domain name ------------------------------------------------------------------------
 
 
-@pytest.mark.peer_fails(runc="1.1 does not know domainname", crun="1.8.1 does not know domainname")
+@pytest.mark.peer_fails(runc="1.1 does not know domainname")
 def test_domain_name(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """hostname and domainname are set."""
     report = runtime.report(bundle.patch({"hostname": "a" * 64, "domainname": "example.org"}))
@@ -305,9 +295,7 @@ def test_mappings_need_a_user_namespace(runtime: RuntimeCommand, bundle: Bundle)
     ],
     ids=str,
 )
-def test_impossible_mappings(
-    runtime: RuntimeCommand, bundle: Bundle, mapping: list[dict[str, int]]
-) -> None:
+def test_impossible_mappings(runtime: RuntimeCommand, bundle: Bundle, mapping: list[dict[str, int]]) -> None:
     """No mapping, an empty one, overlapping ones, and one without a root for uid 0 are refused."""
     bundle.namespaces("user").linux(uidMappings=mapping, gidMappings=mapping)
     runtime.run(bundle).refused()
@@ -325,9 +313,7 @@ def test_rootfs_the_mapped_root_cannot_reach(runtime: RuntimeCommand, bundle: Bu
 # ---- shared pid namespace ------------------------------------------------------------------------
 
 
-def test_delete_without_pid_namespace_ends_all_processes(
-    runtime: RuntimeCommand, bundle: Bundle
-) -> None:
+def test_delete_without_pid_namespace_ends_all_processes(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """runc #4047: without a pid namespace the processes left behind by init end with delete."""
     bundle.namespaces(without=("pid",)).seq(["fork", "3"], "ready", "sleep")
     container = runtime.create(bundle).start()
@@ -341,6 +327,4 @@ def test_unshare_is_not_needed_by_the_caller(runtime: RuntimeCommand, bundle: Bu
     """The caller's own namespaces are the same before and after."""
     before = {name: os.readlink(f"/proc/self/ns/{name}") for name in os.listdir("/proc/self/ns")}
     runtime.run(bundle).ok()
-    assert before == {
-        name: os.readlink(f"/proc/self/ns/{name}") for name in os.listdir("/proc/self/ns")
-    }
+    assert before == {name: os.readlink(f"/proc/self/ns/{name}") for name in os.listdir("/proc/self/ns")}

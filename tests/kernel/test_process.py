@@ -37,9 +37,7 @@ def test_args_and_env_arrive_byte_for_byte(runtime: RuntimeCommand, bundle: Bund
     assert report["environ"] == env
 
 
-def test_nothing_of_the_callers_environment_arrives(
-    runtime: RuntimeCommand, bundle: Bundle
-) -> None:
+def test_nothing_of_the_callers_environment_arrives(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """S-12: the runtime's own environment is not visible in the container."""
     bundle.process(env=[])
     bundle.seq("report", ["read", "/proc/1/environ"])
@@ -123,9 +121,7 @@ def test_program_that_cannot_run_is_reported_by_create(
 
 def test_program_of_a_wrong_format(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """A file that the kernel cannot execute: "exec format error"."""
-    bundle.file("/garbage", b"\x01\x02\x03 garbage", 0o755).patch(
-        {"process": {"args": ["/garbage"]}}
-    )
+    bundle.file("/garbage", b"\x01\x02\x03 garbage", 0o755).patch({"process": {"args": ["/garbage"]}})
     runtime.run(bundle).refused("exec format error")
 
 
@@ -146,9 +142,7 @@ def test_program_only_the_user_may_execute(runtime: RuntimeCommand, bundle: Bund
 
 
 @pytest.mark.parametrize("process", [{"args": []}, {"args": None}, {"args": "report"}])
-def test_args_must_have_a_program(
-    runtime: RuntimeCommand, bundle: Bundle, process: dict[str, Any]
-) -> None:
+def test_args_must_have_a_program(runtime: RuntimeCommand, bundle: Bundle, process: dict[str, Any]) -> None:
     """process.args needs at least one entry, of strings, in a list."""
     runtime.run(bundle.process(**process)).refused()
 
@@ -233,9 +227,7 @@ def test_numeric_id_is_never_looked_up(runtime: RuntimeCommand, bundle: Bundle) 
     assert runtime.report(bundle)["uids"] == [1000] * 4
 
 
-@pytest.mark.parametrize(
-    "want", [None, [], [5, 6], [1000], [7, 7, 8], list(range(3000, 3300))], ids=str
-)
+@pytest.mark.parametrize("want", [None, [], [5, 6], [1000], [7, 7, 8], list(range(3000, 3300))], ids=str)
 def test_groups_are_exactly_the_configured_ones(
     runtime: RuntimeCommand, bundle: Bundle, want: list[int] | None
 ) -> None:
@@ -259,9 +251,7 @@ def test_unmapped_ids_are_refused(runtime: RuntimeCommand, mkbundle: MkBundle) -
         runtime.run(mkbundle({"process": {"user": user}}).userns()).refused()
 
 
-@pytest.mark.parametrize(
-    ("value", "expected"), [(None, 0o022), (0o027, 0o027), (0, 0), (0o777, 0o777)]
-)
+@pytest.mark.parametrize(("value", "expected"), [(None, 0o022), (0o027, 0o027), (0, 0), (0o777, 0o777)])
 def test_umask(runtime: RuntimeCommand, bundle: Bundle, value: int | None, expected: int) -> None:
     """The umask is the configured one and 0022 by default, whatever the caller's is."""
     if value is not None:
@@ -295,9 +285,7 @@ def test_rlimits(runtime: RuntimeCommand, bundle: Bundle) -> None:
     assert report["rlimits"]["RLIMIT_STACK"] == stack
 
 
-@pytest.mark.peer_fails(
-    runc="duplicate rlimits: the last wins", crun="duplicate rlimits: the last wins"
-)
+@pytest.mark.peer_fails(runc="duplicate rlimits: the last wins", crun="duplicate rlimits: the last wins")
 def test_rlimits_duplicate(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """Two entries of one type are an error."""
     entry = {"type": "RLIMIT_NOFILE", "soft": 100, "hard": 100}
@@ -366,9 +354,7 @@ def test_scheduler_unknown_policy(runtime: RuntimeCommand, bundle: Bundle) -> No
     runtime.run(bundle.process(scheduler={"policy": "SCHED_NONSENSE"})).refused()
 
 
-@pytest.mark.peer_fails(
-    runc="1.1 has no process.ioPriority", crun="1.8.1 has no process.ioPriority"
-)
+@pytest.mark.peer_fails(runc="1.1 has no process.ioPriority", crun="1.8.1 has no process.ioPriority")
 def test_io_priority(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """ioPriority is set for the whole process group."""
     bundle.process(ioPriority={"class": "IOPRIO_CLASS_BE", "priority": 6})
@@ -379,15 +365,11 @@ def test_io_priority(runtime: RuntimeCommand, bundle: Bundle) -> None:
 @pytest.mark.parametrize(
     ("domain", "value", "machine"),
     [
-        pytest.param(
-            "LINUX32", 8, "i686", marks=pytest.mark.peer_fails(runc="1.1 has no linux.personality")
-        ),
+        pytest.param("LINUX32", 8, "i686", marks=pytest.mark.peer_fails(runc="1.1 has no linux.personality")),
         ("LINUX", 0, "x86_64"),
     ],
 )
-def test_personality(
-    runtime: RuntimeCommand, bundle: Bundle, domain: str, value: int, machine: str
-) -> None:
+def test_personality(runtime: RuntimeCommand, bundle: Bundle, domain: str, value: int, machine: str) -> None:
     """The execution domain is set."""
     report = runtime.report(bundle.linux(personality={"domain": domain}))
     assert report["personality"] == value
@@ -395,9 +377,7 @@ def test_personality(
         assert report["machine"] == machine
 
 
-@pytest.mark.peer_fails(
-    runc="1.1 has no linux.memoryPolicy", crun="1.8.1 has no linux.memoryPolicy"
-)
+@pytest.mark.peer_fails(runc="1.1 has no linux.memoryPolicy", crun="1.8.1 has no linux.memoryPolicy")
 def test_memory_policy(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """The NUMA policy is the program's."""
     bundle.linux(memoryPolicy={"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]})

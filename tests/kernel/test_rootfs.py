@@ -34,9 +34,7 @@ def test_read_only_root(runtime: RuntimeCommand, bundle: Bundle) -> None:
     assert not bundle.inside("/new").exists()
 
 
-def test_read_only_root_still_gets_its_mount_points(
-    runtime: RuntimeCommand, bundle: Bundle
-) -> None:
+def test_read_only_root_still_gets_its_mount_points(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """Mount points are made before the root becomes read-only."""
     bundle.patch({"root": {"readonly": True}}).mount("/made/for/this", "tmpfs", "tmpfs")
     mountinfo = runtime.report(bundle)["mountinfo"]
@@ -56,9 +54,7 @@ def test_root_path(runtime: RuntimeCommand, bundle: Bundle, workdir: Path) -> No
     [{"path": "nosuch"}, {"path": "config.json"}, {"path": ""}, {"path": None}, None],
     ids=str,
 )
-def test_root_that_cannot_be(
-    runtime: RuntimeCommand, bundle: Bundle, root: dict[str, Any] | None
-) -> None:
+def test_root_that_cannot_be(runtime: RuntimeCommand, bundle: Bundle, root: dict[str, Any] | None) -> None:
     """A root that is missing or no directory is refused."""
     if root in ({"path": ""}, {"path": None}, None) and runtime.name != "ocirun":
         pytest.skip("peer: takes the bundle itself as the root")
@@ -92,9 +88,7 @@ def test_nothing_of_the_host_is_mounted(runtime: RuntimeCommand, bundle: Bundle)
         ),
     ],
 )
-def test_rootfs_propagation(
-    runtime: RuntimeCommand, bundle: Bundle, value: str | None, expected: set[str]
-) -> None:
+def test_rootfs_propagation(runtime: RuntimeCommand, bundle: Bundle, value: str | None, expected: set[str]) -> None:
     """rootfsPropagation is seen on the root mount."""
     bundle.linux(rootfsPropagation=value)
     assert mount_at(runtime.report(bundle)["mountinfo"], "/").propagation in expected
@@ -151,9 +145,7 @@ def test_proc_and_sys_must_be_directories(
 
 @pytest.mark.parametrize("path", ["/proc", "/sys"])
 @pytest.mark.parametrize("kind", ["missing", "full"])
-def test_proc_and_sys_are_the_real_ones(
-    runtime: RuntimeCommand, bundle: Bundle, path: str, kind: str
-) -> None:
+def test_proc_and_sys_are_the_real_ones(runtime: RuntimeCommand, bundle: Bundle, path: str, kind: str) -> None:
     """S-13: a missing directory is made, a full one is mounted over."""
     bundle.mount("/sys", "sysfs", "sysfs", "ro").remove(path)
     if kind == "full":

@@ -196,9 +196,7 @@ def test_errno(runtime: RuntimeCommand, bundle: Bundle) -> None:
 )
 def test_actions(runtime: RuntimeCommand, bundle: Bundle, action: str, status: int) -> None:
     """The other actions do what their names say."""
-    bundle.linux(
-        seccomp=profile(ALLOW if action != ALLOW else "SCMP_ACT_LOG", rule(action, "getsid"))
-    )
+    bundle.linux(seccomp=profile(ALLOW if action != ALLOW else "SCMP_ACT_LOG", rule(action, "getsid")))
     result = runtime.run(bundle.seq(["syscall", "getsid", "0"], ["echo", "survived"]))
     assert result.rc == status, result
     assert (b"survived" in result.stdout) == (status == 0)
@@ -216,23 +214,17 @@ def test_trace_without_a_tracer(runtime: RuntimeCommand, bundle: Bundle) -> None
 @pytest.mark.parametrize(
     "architectures",
     [
-        pytest.param(
-            None, marks=pytest.mark.peer_fails(runc="answers EPERM when no architecture is listed")
-        ),
+        pytest.param(None, marks=pytest.mark.peer_fails(runc="answers EPERM when no architecture is listed")),
         [NATIVE],
     ],
     ids=str,
 )
 @pytest.mark.peer_fails(crun="answers EPERM for system calls newer than the profile")
-def test_default_deny(
-    runtime: RuntimeCommand, bundle: Bundle, architectures: list[str] | None
-) -> None:
+def test_default_deny(runtime: RuntimeCommand, bundle: Bundle, architectures: list[str] | None) -> None:
     """S-52: what is listed works, what is not answers EPERM, what is newer than the profile ENOSYS."""
     extra = {"architectures": architectures} if architectures else {}
     bundle.linux(seccomp=profile(ERRNO, rule(ALLOW, *BASIC), **extra))
-    assert call(
-        runtime, bundle, ["getpid"], ["ptrace", "0", "0"], ["swapon"], ["9999"], ["700"]
-    ) == [
+    assert call(runtime, bundle, ["getpid"], ["ptrace", "0", "0"], ["swapon"], ["9999"], ["700"]) == [
         1,
         "EPERM",
         "EPERM",
@@ -244,19 +236,13 @@ def test_default_deny(
 @pytest.mark.peer_fails(crun="kills for system calls newer than the profile")
 def test_default_kill_and_new_calls(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """S-52: with a killing default a system call newer than the profile answers ENOSYS too."""
-    bundle.linux(
-        seccomp=profile("SCMP_ACT_KILL_PROCESS", rule(ALLOW, *BASIC), architectures=[NATIVE])
-    )
+    bundle.linux(seccomp=profile("SCMP_ACT_KILL_PROCESS", rule(ALLOW, *BASIC), architectures=[NATIVE]))
     assert call(runtime, bundle, ["9999"]) == ["ENOSYS"]
-    assert (
-        runtime.run(bundle.again().seq(["syscall", "ptrace", "0", "0"])).rc == 128 + signal.SIGSYS
-    )
+    assert runtime.run(bundle.again().seq(["syscall", "ptrace", "0", "0"])).rc == 128 + signal.SIGSYS
 
 
 @pytest.mark.parametrize("default", [ALLOW, "SCMP_ACT_LOG", "SCMP_ACT_TRACE"])
-def test_permissive_defaults_are_not_changed(
-    runtime: RuntimeCommand, bundle: Bundle, default: str
-) -> None:
+def test_permissive_defaults_are_not_changed(runtime: RuntimeCommand, bundle: Bundle, default: str) -> None:
     """S-52: with a permissive default unknown system calls are the kernel's."""
     if default == "SCMP_ACT_TRACE":
         bundle.linux(seccomp=profile(default, rule(ALLOW, *BASIC)))
@@ -273,11 +259,7 @@ def test_default_errno(runtime: RuntimeCommand, bundle: Bundle) -> None:
 
 def test_listed_calls_are_never_enosys(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """S-52: a rule for the highest number of the profile is obeyed."""
-    bundle.linux(
-        seccomp=profile(
-            ERRNO, rule(ALLOW, *BASIC), rule(ERRNO, "io_uring_setup", errnoRet=errno.EXDEV)
-        )
-    )
+    bundle.linux(seccomp=profile(ERRNO, rule(ALLOW, *BASIC), rule(ERRNO, "io_uring_setup", errnoRet=errno.EXDEV)))
     assert call(runtime, bundle, ["io_uring_setup"]) == ["EXDEV"]
 
 
@@ -311,9 +293,7 @@ def test_comparisons(runtime: RuntimeCommand, mkbundle: MkBundle) -> None:
     """S-56: the seven operators compare the whole 64 bits of an argument."""
     for comparison, matches, others in OPERATORS:
         bundle = mkbundle().linux(
-            seccomp=profile(
-                ALLOW, rule(ERRNO, "munlockall", args=[comparison], errnoRet=errno.EXDEV)
-            )
+            seccomp=profile(ALLOW, rule(ERRNO, "munlockall", args=[comparison], errnoRet=errno.EXDEV))
         )
         values = matches + others
         answers = call(runtime, bundle, *(["munlockall", str(v)] for v in values))
@@ -325,9 +305,7 @@ def test_comparisons_of_several_arguments(runtime: RuntimeCommand, bundle: Bundl
     bundle.linux(
         seccomp=profile(
             ALLOW,
-            rule(
-                ERRNO, "munlockall", args=[arg(0, "EQ", 1), arg(1, "EQ", 2)], errnoRet=errno.EXDEV
-            ),
+            rule(ERRNO, "munlockall", args=[arg(0, "EQ", 1), arg(1, "EQ", 2)], errnoRet=errno.EXDEV),
             rule(ERRNO, "munlockall", args=[arg(0, "EQ", 5)], errnoRet=errno.EXDEV),
             rule(ERRNO, "munlockall", args=[arg(5, "GT", 1 << 40)], errnoRet=errno.EXDEV),
         )
@@ -456,9 +434,7 @@ def test_flags(runtime: RuntimeCommand, bundle: Bundle, flags: list[str]) -> Non
     ],
     ids=str,
 )
-def test_profile_that_cannot_be(
-    runtime: RuntimeCommand, bundle: Bundle, seccomp: dict[str, Any]
-) -> None:
+def test_profile_that_cannot_be(runtime: RuntimeCommand, bundle: Bundle, seccomp: dict[str, Any]) -> None:
     """S-56: unknown words and argument indexes are refused."""
     if runtime.name != "ocirun" and seccomp == {"syscalls": []}:
         pytest.skip("peer: takes a missing default action")
@@ -478,9 +454,7 @@ def test_profile_that_cannot_be(
     ids=str,
 )
 @pytest.mark.ocirun_only("rules of the specification that not all check")
-def test_profile_against_the_rules(
-    runtime: RuntimeCommand, bundle: Bundle, seccomp: dict[str, Any]
-) -> None:
+def test_profile_against_the_rules(runtime: RuntimeCommand, bundle: Bundle, seccomp: dict[str, Any]) -> None:
     """W17: an errno for an action without one, and listeners that cannot work, are refused."""
     runtime.run(bundle.linux(seccomp=seccomp)).refused("seccomp")
 
@@ -541,9 +515,7 @@ class Agent:
 @pytest.mark.kernel("5.6")
 @pytest.mark.parametrize("nnp", [True, False])
 @pytest.mark.parametrize("userns", [False, True])
-def test_notify(
-    runtime: RuntimeCommand, bundle: Bundle, workdir: Path, nnp: bool, userns: bool
-) -> None:
+def test_notify(runtime: RuntimeCommand, bundle: Bundle, workdir: Path, nnp: bool, userns: bool) -> None:
     """S-55: the agent gets one descriptor with the state; the program sees its answer and no descriptor."""
     path = workdir / "agent"
     bundle.linux(
@@ -573,9 +545,7 @@ def test_notify(
 
 
 @pytest.mark.parametrize("kind", ["missing", "not-listening"])
-def test_notify_without_an_agent(
-    runtime: RuntimeCommand, bundle: Bundle, workdir: Path, kind: str
-) -> None:
+def test_notify_without_an_agent(runtime: RuntimeCommand, bundle: Bundle, workdir: Path, kind: str) -> None:
     """S-55: without an agent create fails and does not hang."""
     path = workdir / "agent"
     if kind == "not-listening":
@@ -588,9 +558,6 @@ def test_notify_without_an_agent(
 
 def test_large_profile(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """S-56: several hundred rules with comparisons work."""
-    rules = [
-        rule(ERRNO, "munlockall", args=[arg(0, "EQ", n)], errnoRet=errno.EXDEV)
-        for n in range(100, 400)
-    ]
+    rules = [rule(ERRNO, "munlockall", args=[arg(0, "EQ", n)], errnoRet=errno.EXDEV) for n in range(100, 400)]
     bundle.linux(seccomp=profile(ALLOW, *rules))
     assert call(runtime, bundle, ["munlockall", "399"], ["munlockall", "400"]) == ["EXDEV", 0]

@@ -150,9 +150,7 @@ def test_damaged_record(runtime: RuntimeCommand, bundle: Bundle, canary: Canary,
             elif kind == "directory":
                 path.mkdir()
             else:
-                path.write_text(
-                    {"empty": "", "garbage": "{]", "huge-numbers": '{"pid": 1e400}'}[kind]
-                )
+                path.write_text({"empty": "", "garbage": "{]", "huge-numbers": '{"pid": 1e400}'}[kind])
     assert kept, list(directory.iterdir())
     state = runtime.call("state", bundle.id, timeout=10)
     assert "Traceback" not in state.stderr
@@ -184,9 +182,7 @@ def test_state_root_of_another_user(runtime: RuntimeCommand, bundle: Bundle) -> 
     os.chown(runtime.root, 0, 0)
 
 
-def test_state_root_that_cannot_be_written(
-    runtime: RuntimeCommand, bundle: Bundle, workdir: Path
-) -> None:
+def test_state_root_that_cannot_be_written(runtime: RuntimeCommand, bundle: Bundle, workdir: Path) -> None:
     """R-08: with a full state root create fails and leaves nothing."""
     runtime.root.mkdir(mode=0o700)
     os.system(f"mount -t tmpfs -o size=8k,nr_inodes=2,mode=700 small {runtime.root}")

@@ -86,9 +86,7 @@ def test_forbidden_keys(runtime: RuntimeCommand, mkbundle: MkBundle) -> None:
         ("kernel.domainname", "uts"),
     ],
 )
-def test_key_needs_its_namespace(
-    runtime: RuntimeCommand, bundle: Bundle, key: str, kind: str | None
-) -> None:
+def test_key_needs_its_namespace(runtime: RuntimeCommand, bundle: Bundle, key: str, kind: str | None) -> None:
     """S-18: without the namespace that it belongs to a parameter is the host's, and is refused."""
     if kind is not None:
         bundle.namespaces(without=(kind,))
@@ -118,18 +116,14 @@ def test_hostname_by_sysctl_conflicts(runtime: RuntimeCommand, bundle: Bundle) -
     runtime.run(bundle.linux(sysctl={"kernel.hostname": "other"})).refused("hostname")
 
 
-def test_overmounted_proc_sys_of_the_host(
-    runtime: RuntimeCommand, bundle: Bundle, workdir: Path
-) -> None:
+def test_overmounted_proc_sys_of_the_host(runtime: RuntimeCommand, bundle: Bundle, workdir: Path) -> None:
     """S-17, CVE-2025-52881: a file mounted over the host's /proc/sys is not written to."""
     fake = Path("/proc/sys/net")
     os.system(f"mount -t tmpfs canary {fake}")
     try:
         (fake / "ipv4").mkdir()
         (fake / "ipv4/ip_forward").write_text("canary")
-        bundle.linux(sysctl={"net.ipv4.ip_forward": "1"}).seq(
-            ["read", "/proc/sys/net/ipv4/ip_forward"]
-        )
+        bundle.linux(sysctl={"net.ipv4.ip_forward": "1"}).seq(["read", "/proc/sys/net/ipv4/ip_forward"])
         result = runtime.run(bundle)
         assert (fake / "ipv4/ip_forward").read_text() == "canary"
         if result.rc == 0:
@@ -143,9 +137,7 @@ def test_overmounted_proc_sys_of_the_host(
 def test_sysctl_with_read_only_proc_sys(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """The parameters are set although the container sees /proc/sys read-only."""
     bundle.linux(sysctl={"net.ipv4.ip_forward": "1"}, readonlyPaths=["/proc/sys"])
-    bundle.seq(
-        ["read", "/proc/sys/net/ipv4/ip_forward"], ["write", "/proc/sys/net/ipv4/ip_forward", "0"]
-    )
+    bundle.seq(["read", "/proc/sys/net/ipv4/ip_forward"], ["write", "/proc/sys/net/ipv4/ip_forward", "0"])
     result = runtime.run(bundle).ok()
     assert result.reads["/proc/sys/net/ipv4/ip_forward"] == "1\n"
     assert result.outcomes("write")["/proc/sys/net/ipv4/ip_forward"] == "EROFS"

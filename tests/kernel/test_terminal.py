@@ -60,9 +60,7 @@ def test_terminal(runtime: RuntimeCommand, bundle: Bundle, console: ConsoleSocke
     assert by_path["/dev/console"]["rdev"] == slave
 
 
-def test_terminal_belongs_to_the_user(
-    runtime: RuntimeCommand, bundle: Bundle, console: ConsoleSocket
-) -> None:
+def test_terminal_belongs_to_the_user(runtime: RuntimeCommand, bundle: Bundle, console: ConsoleSocket) -> None:
     """S-31: the slave is owned by the container's user, in a user namespace through its mapping."""
     bundle.userns().process(terminal=True, user={"uid": 1000, "gid": 1000})
     bundle.seq("report", ["open", "/proc/self/fd/0", "rdwr,noctty"], ["stat", "/proc/self/fd/0"])
@@ -72,9 +70,7 @@ def test_terminal_belongs_to_the_user(
     assert report["uids"] == [1000] * 4
 
 
-def test_terminal_input_and_signals(
-    runtime: RuntimeCommand, bundle: Bundle, console: ConsoleSocket
-) -> None:
+def test_terminal_input_and_signals(runtime: RuntimeCommand, bundle: Bundle, console: ConsoleSocket) -> None:
     """What is typed arrives, and ctrl-C is a signal of the foreground group."""
     bundle.process(terminal=True).seq(["on-signal", "2", "44"], "ready", "sleep")
     runtime.try_create(bundle, "--console-socket", str(console.path)).ok()
@@ -113,9 +109,7 @@ def test_terminal_needs_a_console_socket(runtime: RuntimeCommand, bundle: Bundle
     runtime.try_create(bundle.process(terminal=True)).refused("console")
 
 
-def test_console_socket_needs_a_terminal(
-    runtime: RuntimeCommand, bundle: Bundle, console: ConsoleSocket
-) -> None:
+def test_console_socket_needs_a_terminal(runtime: RuntimeCommand, bundle: Bundle, console: ConsoleSocket) -> None:
     """A console socket for a bundle without a terminal is refused."""
     if runtime.name == "crun":
         pytest.skip("peer: crun ignores the socket")
@@ -123,9 +117,7 @@ def test_console_socket_needs_a_terminal(
 
 
 @pytest.mark.parametrize("kind", ["missing", "not-listening", "file", "directory"])
-def test_console_socket_that_cannot_be(
-    runtime: RuntimeCommand, bundle: Bundle, workdir: Path, kind: str
-) -> None:
+def test_console_socket_that_cannot_be(runtime: RuntimeCommand, bundle: Bundle, workdir: Path, kind: str) -> None:
     """S-31: a console socket that nobody serves is an error of create, which leaves nothing."""
     path = workdir / "socket"
     if kind == "not-listening":
@@ -140,9 +132,7 @@ def test_console_socket_that_cannot_be(
     runtime.call("state", bundle.id).refused("does not exist")
 
 
-def test_console_socket_with_a_long_path(
-    runtime: RuntimeCommand, bundle: Bundle, workdir: Path
-) -> None:
+def test_console_socket_with_a_long_path(runtime: RuntimeCommand, bundle: Bundle, workdir: Path) -> None:
     """R-23: a socket whose path is longer than sun_path works, or the limit is named."""
     if runtime.name == "crun":
         pytest.skip("peer: crun cuts the path")
@@ -155,9 +145,7 @@ def test_console_socket_with_a_long_path(
     os.chdir(here)
     listener.listen(1)
     with listener:
-        result = runtime.try_create(
-            bundle.process(terminal=True), "--console-socket", str(deep / "s")
-        )
+        result = runtime.try_create(bundle.process(terminal=True), "--console-socket", str(deep / "s"))
         if result.rc != 0:
             result.refused()
             return

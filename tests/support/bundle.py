@@ -41,9 +41,7 @@ def default_spec() -> dict[str, Any]:
             "cwd": "/",
             "env": ["PATH=/bin:/", "TEST=1"],
             "args": ["/probe", "report"],
-            "capabilities": {
-                name: list(DEFAULT_CAPABILITIES) for name in ("bounding", "effective", "permitted")
-            },
+            "capabilities": {name: list(DEFAULT_CAPABILITIES) for name in ("bounding", "effective", "permitted")},
         },
         "mounts": [
             {
@@ -139,9 +137,7 @@ class Bundle:
             words += [verb] if isinstance(verb, str) else [str(word) for word in verb]
         return self.args(*words)
 
-    def mount(
-        self, destination: str, kind: str | None = None, source: Any = None, *options: str
-    ) -> Bundle:
+    def mount(self, destination: str, kind: str | None = None, source: Any = None, *options: str) -> Bundle:
         """Append a mount."""
         entry: dict[str, Any] = {"destination": destination}
         if kind is not None:
@@ -156,9 +152,7 @@ class Bundle:
     def without_mount(self, destination: str) -> Bundle:
         """Remove the mounts at and below `destination`."""
         self.spec["mounts"] = [
-            entry
-            for entry in self.spec["mounts"]
-            if not (entry["destination"] + "/").startswith(destination + "/")
+            entry for entry in self.spec["mounts"] if not (entry["destination"] + "/").startswith(destination + "/")
         ]
         return self
 

@@ -45,9 +45,7 @@ class Canary:
                 xattrs: tuple[tuple[str, bytes], ...] = ()
                 if stat.S_ISREG(st.st_mode):
                     content = Path(path).read_bytes()
-                    xattrs = tuple(
-                        (key, os.getxattr(path, key)) for key in sorted(os.listxattr(path))
-                    )
+                    xattrs = tuple((key, os.getxattr(path, key)) for key in sorted(os.listxattr(path)))
                 found[os.path.relpath(path, self.path)] = (
                     st.st_mode, st.st_uid, st.st_gid, st.st_ino, st.st_dev, st.st_nlink,
                     st.st_mtime_ns, st.st_ctime_ns, st.st_rdev, content, xattrs,

@@ -50,9 +50,7 @@ def everything(bundle: Bundle, userns: bool = False) -> Bundle:
                 "rootfsPropagation": "private",
                 "seccomp": {
                     "defaultAction": "SCMP_ACT_ALLOW",
-                    "syscalls": [
-                        {"names": ["getsid"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.EXDEV}
-                    ],
+                    "syscalls": [{"names": ["getsid"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.EXDEV}],
                 },
                 "resources": {"pids": {"limit": 100}},
             },

@@ -84,9 +84,7 @@ def own_process() -> dict[str, object]:
         "environ": dict(os.environ),
         "status": [line for line in status.splitlines() if line.startswith(kept)],
         "signals": {int(s): repr(signal.getsignal(s)) for s in signal.valid_signals()},
-        "namespaces": {
-            name: os.readlink(f"/proc/self/ns/{name}") for name in os.listdir("/proc/self/ns")
-        },
+        "namespaces": {name: os.readlink(f"/proc/self/ns/{name}") for name in os.listdir("/proc/self/ns")},
         "oom_score_adj": Path("/proc/self/oom_score_adj").read_text(),
     }
 
