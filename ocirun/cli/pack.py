@@ -42,6 +42,7 @@ PACKS = {
         "ocirun.create",
         "ocirun.bundle",
         "ocirun.validate",
+        "ocirun.plan.seccomp",
         "ocirun.idmap",
         "ocirun.cgroups.cgroupfs",
         "ocirun.cgroups.devices",
@@ -133,19 +134,22 @@ def _bound(body: Iterable[ast.AST]) -> set[str]:
     while waiting:
         node = waiting.pop()
         if _is_for_type_checkers(node):
+            waiting += node.orelse
             continue
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names.add(node.name)
             waiting += node.decorator_list
             continue
         if isinstance(node, ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
-            continue  # a scope of its own
+            # A scope of its own, out of which only := binds.
+            waiting += [each.target for each in ast.walk(node) if isinstance(each, ast.NamedExpr)]
+            continue
         if isinstance(node, ast.Import | ast.ImportFrom):
             if not _is_future(node):
                 names.update(alias.asname or alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
             names.add(node.id)
-        elif isinstance(node, ast.ExceptHandler) and node.name is not None:
+        elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name is not None:
             names.add(node.name)
         waiting += ast.iter_child_nodes(node)
     return names
