@@ -363,7 +363,7 @@ def main() -> None:
     results: dict[str, Any] = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "machine": machine(),
-        "load": os.getloadavg()[0],
+        "load": [os.getloadavg()[0]],
         "commit": commit(),
         "peers": [version("crun"), version("runc")],
         "rounds": rounds,
@@ -380,6 +380,7 @@ def main() -> None:
     finally:
         bench.close()
     results["problems"] = bench.problems
+    results["load"].append(os.getloadavg()[0])
     directory = options.output or (None if options.part else HERE / "results")
     print(write_report(results, directory))
     print(f"measured in {time.monotonic() - started:.0f} s", file=sys.stderr)

@@ -170,7 +170,7 @@ def _document(results: dict[str, Any]) -> str:
     times = _all_times(results)
     about = (
         f"{results['date']}, commit {results['commit'] or 'unknown'}. {results['machine']};"
-        f" load {results['load']:.1f} at the start. Beside {' and '.join(results['peers'])}."
+        f" load {results['load'][0]:.1f} at the start, {results['load'][1]:.1f} at the end. Beside {' and '.join(results['peers'])}."
         f" {results['rounds']} rounds."
     )
     how = (
