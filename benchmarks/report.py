@@ -170,8 +170,8 @@ def _document(results: dict[str, Any]) -> str:
     times = _all_times(results)
     about = (
         f"{results['date']}, commit {results['commit'] or 'unknown'}. {results['machine']};"
-        f" load {results['load'][0]:.1f} at the start, {results['load'][1]:.1f} at the end. Beside {' and '.join(results['peers'])}."
-        f" {results['rounds']} rounds."
+        f" load {results['load'][0]:.1f} at the start, {results['load'][1]:.1f} at the end."
+        f" Beside {' and '.join(results['peers'])}. {results['rounds']} rounds."
     )
     how = (
         "Ratios of medians of runs that took turns, and beside them the ratios of the fastest runs, which other work on"
