@@ -489,12 +489,7 @@ def write_pid_file(path: str, pid: int) -> None:
 
 
 def _hook_record(hook: Hook) -> dict[str, object]:
-    return {
-        "path": hook.path,
-        "args": list(hook.args),
-        "env": list(hook.env),
-        "timeout": hook.timeout,
-    }
+    return {"path": hook.path, "args": list(hook.args), "env": list(hook.env), "timeout": hook.timeout}
 
 
 def _now() -> str:
