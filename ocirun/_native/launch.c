@@ -2,13 +2,19 @@
  *
  * The command `ocirun`: finds the interpreter and the package that it was installed with, and executes
  *
- *     pythonX.Y -I -S PREFIX/lib/pythonX.Y/site-packages/ocirun/cli/boot.py ARGUMENTS
+ *     pythonX.Y -I -S -Xutf8 PREFIX/lib/pythonX.Y/site-packages/ocirun/cli/boot.py ARGUMENTS
  *
  * A script could not say so: pip replaces its first line, and an interpreter that loads `site` and looks at its
- * environment takes three times as long and obeys whoever set PYTHONPATH (V-18).  PREFIX is the directory above the one
- * that this program lies in, so virtual environments, --user and --prefix installations all work.
+ * environment takes three times as long and obeys whoever set PYTHONPATH (V-18).  Paths in config.json are UTF-8
+ * whatever the caller's locale, hence -Xutf8.  PREFIX is the directory above the one that this program lies in, so
+ * virtual environments, --user and --prefix installations all work; so do the directories of distributions.  Where
+ * there is no package, as after `pip install -e`, the interpreter beside us is asked to find it: slower.
  */
 #include "init.h"
+
+/* access(2) */
+#define X_OK 1
+#define R_OK 4
 
 struct entry { /* struct linux_dirent64 */
 	uint64_t ino;
@@ -21,7 +27,7 @@ struct entry { /* struct linux_dirent64 */
 struct found {
 	char interpreter[SYS_PATH_MAX];
 	char boot[SYS_PATH_MAX];
-	unsigned minor;
+	unsigned rank;
 };
 
 static int join(char *to, const char *a, const char *b, const char *c) {
@@ -37,8 +43,12 @@ static int exists(const char *path, int mode) {
 	return sys3(__NR_faccessat, AT_FDCWD, path, mode) == 0;
 }
 
-static void complain(const char *text) {
+__attribute__((noreturn)) static void give_up(const char *text, const char *path) {
 	sys3(__NR_write, 2, text, text_length(text));
+	sys3(__NR_write, 2, path, text_length(path));
+	sys3(__NR_write, 2, "\n", 1);
+	sys1(__NR_exit_group, 1);
+	__builtin_unreachable();
 }
 
 /* Cut the last component off; "/" has none. */
@@ -52,34 +62,39 @@ static int cut(char *path) {
 	return 1;
 }
 
-/* "python3.11" -> 11, 0 for any other name. */
-static unsigned minor_version(const char *name) {
+/* How good is a directory of this name in lib?  "python3.12" is better than "python3.11", both are better than
+ * "python3", which Debian has for all versions; 0 for any other name, and for versions that are too old. */
+static unsigned rank_of(const char *name) {
 	unsigned minor = 0;
+	if (text_equal(name, "python3"))
+		return 1;
 	if (!text_starts(name, "python3."))
 		return 0;
-	for (name += 8; *name >= '0' && *name <= '9'; name++)
+	for (name += 8; *name >= '0' && *name <= '9' && minor < 1000; name++)
 		minor = minor * 10 + (unsigned)(*name - '0');
-	return *name ? 0 : minor;
+	return *name || minor < 11 ? 0 : minor;
 }
 
-/* One PREFIX/lib/pythonX.Y: is the package there, and is an interpreter of that version? */
+static int find_interpreter(char *path, const char *bin, const char *name) {
+	return (join(path, bin, "/", name) && exists(path, X_OK)) ||
+	       (join(path, "/usr/local/bin/", name, "") && exists(path, X_OK)) ||
+	       (join(path, "/usr/bin/", name, "") && exists(path, X_OK));
+}
+
+/* One PREFIX/lib/pythonX.Y: is the package there, and is an interpreter of that name? */
 static void consider(const char *bin, const char *library, const char *name, struct found *best) {
-	static char base[SYS_PATH_MAX], boot[SYS_PATH_MAX], interpreter[SYS_PATH_MAX], directory[SYS_PATH_MAX];
-	unsigned minor = minor_version(name);
-	if (minor < 11 || minor <= best->minor || !join(base, library, "/", name))
+	static char base[SYS_PATH_MAX], boot[SYS_PATH_MAX], interpreter[SYS_PATH_MAX];
+	unsigned rank = rank_of(name);
+	if (rank <= best->rank || !join(base, library, "/", name))
 		return;
-	if (!(join(boot, base, "/site-packages", "/ocirun/cli/boot.py") && exists(boot, 4)) &&
-	    !(join(boot, base, "/dist-packages", "/ocirun/cli/boot.py") && exists(boot, 4)))
+	if (!(join(boot, base, "/site-packages", "/ocirun/cli/boot.py") && exists(boot, R_OK)) &&
+	    !(join(boot, base, "/dist-packages", "/ocirun/cli/boot.py") && exists(boot, R_OK)))
 		return;
-	for (unsigned place = 0; place < 3; place++) {
-		text_copy(directory, sizeof directory, place == 0 ? bin : place == 1 ? "/usr/local/bin" : "/usr/bin");
-		if (join(interpreter, directory, "/", name) && exists(interpreter, 1)) {
-			text_copy(best->interpreter, SYS_PATH_MAX, interpreter);
-			text_copy(best->boot, SYS_PATH_MAX, boot);
-			best->minor = minor;
-			return;
-		}
-	}
+	if (!find_interpreter(interpreter, bin, name))
+		return;
+	text_copy(best->interpreter, SYS_PATH_MAX, interpreter);
+	text_copy(best->boot, SYS_PATH_MAX, boot);
+	best->rank = rank;
 }
 
 /* Follow the links that lead to the interpreter: through the one in a virtual environment it would go looking for the
@@ -95,7 +110,7 @@ static void follow_links(char *path) {
 	if (size <= 0 || target[0] != '/')
 		return;
 	target[size] = 0;
-	if (exists(target, 1))
+	if (exists(target, X_OK))
 		text_copy(path, SYS_PATH_MAX, target);
 }
 
@@ -117,49 +132,56 @@ static void search(const char *bin, const char *library, struct found *best) {
 	sys_close((int)directory);
 }
 
-__attribute__((noreturn, used)) void launch_main(const long *stack);
-void launch_main(const long *stack) {
+/* Find out what to execute, and with which options after -I. */
+static void find(struct found *best, const char *options[3]) {
 	static char bin[SYS_PATH_MAX], prefix[SYS_PATH_MAX], library[SYS_PATH_MAX];
-	static struct found best;
-	long argc = stack[0];
-	const char *const *argv = (const char *const *)(stack + 1);
-	const char *const *envp = argv + argc + 1;
-
 	long size = sys4(__NR_readlinkat, AT_FDCWD, "/proc/self/exe", bin, sizeof bin - 1);
-	if (size <= 0 || !cut(bin)) {
-		complain("ocirun: cannot find out where it is installed: /proc is not mounted\n");
-		sys1(__NR_exit_group, 1);
-	}
+	if (size <= 0 || !cut(bin))
+		give_up("ocirun: cannot find out where it is installed: is /proc mounted?", "");
 	text_copy(prefix, sizeof prefix, bin);
 	if (!cut(prefix))
 		prefix[0] = 0;
 	if (join(library, prefix, "/lib", ""))
-		search(bin, library, &best);
-	if (best.minor == 0) {
-		complain("ocirun: no Python 3.11 or newer with the package ocirun belongs to ");
-		complain(bin);
-		complain("\n");
-		sys1(__NR_exit_group, 1);
+		search(bin, library, best);
+	if (join(library, prefix, "/lib64", "")) /* Fedora has it there */
+		search(bin, library, best);
+	if (best->rank > 0) {
+		follow_links(best->interpreter);
+		options[0] = "-S";
+		options[1] = "-Xutf8";
+		options[2] = best->boot;
+	} else if (join(best->interpreter, bin, "/python3", "") && exists(best->interpreter, X_OK)) {
+		options[0] = "-Xutf8";
+		options[1] = "-m";
+		options[2] = "ocirun";
+	} else {
+		give_up("ocirun: no Python 3.11 or newer with the package ocirun belongs to ", bin);
 	}
-	follow_links(best.interpreter);
-	size_t room = ((size_t)argc + 5) * sizeof(char *);
+}
+
+__attribute__((noreturn, used)) void launch_main(const long *stack);
+void launch_main(const long *stack) {
+	static struct found best;
+	long argc = stack[0];
+	const char *const *argv = (const char *const *)(stack + 1);
+	const char *const *envp = argv + argc + 1;
+	const char *options[3];
+
+	find(&best, options);
+	size_t room = ((size_t)argc + 6) * sizeof(char *);
 	long memory = sys6(__NR_mmap, 0, (long)room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (memory < 0 && memory > -4096)
-		sys1(__NR_exit_group, 1);
+		give_up("ocirun: out of memory", "");
 	const char **words = (const char **)memory;
 	long count = 0;
 	words[count++] = best.interpreter;
 	words[count++] = "-I";
-	words[count++] = "-S";
-	words[count++] = best.boot;
+	for (long i = 0; i < 3; i++)
+		words[count++] = options[i];
 	for (long i = 1; i < argc; i++)
 		words[count++] = argv[i];
 	sys3(__NR_execve, best.interpreter, words, envp);
-	complain("ocirun: cannot execute ");
-	complain(best.interpreter);
-	complain("\n");
-	sys1(__NR_exit_group, 126);
-	__builtin_unreachable();
+	give_up("ocirun: cannot execute ", best.interpreter);
 }
 
 /* No guard to be seeded: this program parses nothing that an enemy wrote. */
