@@ -337,7 +337,7 @@ def _answers(profile: Mapping[str, Any], architectures: Sequence[_Architecture])
             ((number, number), _call_code(alternatives, default, architecture.width))
             for number, alternatives in _by_number(rules, architecture).items()
         ]
-        if denies and default != enosys:
+        if denies:
             named = [number for name in names for number, _ in architecture.places(name)]
             parts += [
                 (newer, seccomp_program.answer(enosys)) for newer in seccomp_enosys.newer(architecture.name, named)

@@ -8,7 +8,7 @@ import json
 
 import bpf
 import seccomp_model
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ocirun.plan import seccomp_cache, seccomp_program
@@ -98,6 +98,9 @@ def test_filter_answers_what_the_profile_says(profile: dict, calls: list[list[in
 
 
 @given(arguments, values, st.sampled_from([32, 64]))
+@settings(max_examples=500)
+@example({"index": 0, "op": "SCMP_CMP_MASKED_EQ", "value": 2**32 + 1, "valueTwo": 2**32}, 0, 32)
+@example({"index": 0, "op": "SCMP_CMP_MASKED_EQ", "value": 1, "valueTwo": 3}, 1, 64)
 def test_narrowing_keeps_the_meaning(arg: dict, argument: int, width: int) -> None:
     """A comparator means the same before and after it was fitted to the width of arguments."""
     argument %= 2**width

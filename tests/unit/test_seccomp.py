@@ -16,7 +16,7 @@ from cffi import FFI
 from ocirun._native import libseccomp
 from ocirun._native.libseccomp import Library
 from ocirun.errors import InvalidConfig, UnsupportedFeature
-from ocirun.plan import seccomp_compile, seccomp_enosys
+from ocirun.plan import seccomp_compile, seccomp_enosys, seccomp_program
 from ocirun.plan.seccomp import CompiledFilter, compile_profile
 from ocirun.spec.seccomp_rules import check_seccomp
 
@@ -329,13 +329,30 @@ def test_long_program() -> None:
     assert 255 < len(bpf.decode(program)) <= 4096
     assert bpf.run(program, X86_64, number("ioctl"), (0, 699)) == bpf.ALLOW
     assert bpf.run(program, X86_64, number("ioctl"), (0, 700)) == EPERM
-    for name in ("read", "sched_yield", "openat2"):
-        assert bpf.run(program, X86_64, number(name)) == bpf.ALLOW
+    allowed = {number(name) for name in ("read", "sched_yield", "openat2")}
+    for call in range(number("openat2") + 1):
+        assert bpf.run(program, X86_64, call, (0, 700)) == (bpf.ALLOW if call in allowed else EPERM)
     assert bpf.run(program, X86, 3) == bpf.KILL_THREAD
     with pytest.raises(InvalidConfig) as caught:
         compiled(DENY, *many(65_000))
     assert caught.value.problems[0].pointer == "/linux/seccomp"
     assert "4096" in caught.value.problems[0].message
+
+
+@pytest.mark.parametrize("length", range(250, 262))
+def test_reach_of_jumps(length: int) -> None:
+    """Answers of any length, before and behind one another, do not change what is found."""
+    long = (*((0x54, 0, 0, 0xFFFFFFFF) for _ in range(length - 1)), (0x06, 0, 0, bpf.LOG))
+    short = seccomp_program.answer(bpf.ALLOW)
+    for parts in ([((3, 3), long), ((4, 4), short)], [((3, 3), short), ((4, 4), long)]):
+        filled = seccomp_program.fill(parts, seccomp_program.answer(EPERM))
+        both = {X86_64: filled, X86: seccomp_program.fill([], short)}
+        program = seccomp_program.assemble(seccomp_program.program(both, bpf.TRAP))
+        wanted = {3: parts[0][1][-1][3], 4: parts[1][1][-1][3]}
+        for call in (0, 2, 3, 4, 5, 0xFFFFFFFF):
+            assert bpf.run(program, X86_64, call) == wanted.get(call, EPERM)
+        assert bpf.run(program, X86, 3) == bpf.ALLOW
+        assert bpf.run(program, ARM, 3) == bpf.TRAP
 
 
 def test_constant_answers_read_no_arguments() -> None:
