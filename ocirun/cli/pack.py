@@ -39,6 +39,7 @@ PACKS = {
     "_packed_signal.py": ("ocirun.cli.lifecycle", "ocirun.container"),
     "_packed_create.py": (
         "ocirun.cli.run",
+        "ocirun.cli.terminal",
         "ocirun.create",
         "ocirun.bundle",
         "ocirun.validate",
@@ -96,16 +97,18 @@ class Package:
             found[name] = None
             parent = name.rpartition(".")[0]
             waiting += [parent] if parent else []
-            waiting += _imports(ast.parse(self.source(name)).body)
+            waiting += _imports(ast.parse(self.source(name)).body, name if self.is_package(name) else parent)
         return list(found)
 
 
-def _imports(body: Iterable[ast.stmt]) -> Iterator[str]:
+def _imports(body: Iterable[ast.stmt], package: str) -> Iterator[str]:
+    """Yield what statements of a module in *package* import: modules, and names that may be modules."""
     for node in body:
-        if isinstance(node, ast.ImportFrom) and node.module is not None:
-            prefix = "ocirun._native." if node.level else ""  # the one package that imports relatively
-            yield prefix + node.module
-            yield from (f"{prefix}{node.module}.{alias.name}" for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: 1 - node.level or None] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
 
