@@ -196,8 +196,11 @@ void init_start(const long *stack) {
 	while (*word)
 		word++;
 	for (word++; word[0]; word += 2)
-		if (word[0] == 25 /* AT_RANDOM */)
-			__stack_chk_guard = *(const uintptr_t *)word[1] & ~(uintptr_t)0xff;
+		if (word[0] == 25 /* AT_RANDOM: at any address, aligned or not */) {
+			uintptr_t guard;
+			memcpy(&guard, (const void *)word[1], sizeof guard);
+			__stack_chk_guard = guard & ~(uintptr_t)0xff;
+		}
 	init_main(stack);
 }
 

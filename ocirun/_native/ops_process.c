@@ -133,7 +133,7 @@ struct capabilities {
 	struct __user_cap_data_struct data[2];
 };
 
-static long set_capabilities(uint64_t effective, uint64_t permitted, uint64_t inheritable) {
+static int set_capabilities(struct context *ctx, uint64_t effective, uint64_t permitted, uint64_t inheritable) {
 	struct capabilities want = { { _LINUX_CAPABILITY_VERSION_3, 0 }, { { 0 } } };
 	struct capabilities have = want;
 	for (unsigned word = 0; word < 2; word++) {
@@ -141,19 +141,19 @@ static long set_capabilities(uint64_t effective, uint64_t permitted, uint64_t in
 		want.data[word].permitted = (uint32_t)(permitted >> (32 * word));
 		want.data[word].inheritable = (uint32_t)(inheritable >> (32 * word));
 	}
-	long result = sys2(__NR_capset, &want.header, want.data);
-	if (result < 0)
-		return result;
-	result = sys2(__NR_capget, &have.header, have.data);
-	if (result < 0)
-		return result;
-	return memcmp(want.data, have.data, sizeof want.data) == 0 ? 0 : -EPERM;
+	TRY(ctx, CAPSET, sys2(__NR_capset, &want.header, want.data));
+	TRY(ctx, CAPGET, sys2(__NR_capget, &have.header, have.data));
+	if (memcmp(want.data, have.data, sizeof want.data) != 0)
+		return fail(ctx, OCIRUN_SITE_VERIFY_CAPABILITIES, EPERM);
+	return 0;
 }
 
 /* The builder says what to hold when: CAP_SYS_ADMIN stays permitted until the filter of a process without
  * no_new_privs is loaded, everything else is as the container process will have it. */
 int op_capabilities(struct context *ctx) {
-	TRY(ctx, CAPSET, set_capabilities(NUMBER(0), NUMBER(1), NUMBER(2)));
+	int error = set_capabilities(ctx, NUMBER(0), NUMBER(1), NUMBER(2));
+	if (error < 0)
+		return error;
 	if (has_flag(ctx, OCIRUN_FLAG_FINAL))
 		return 0; /* the kernel has lowered ambient along with permitted */
 	/* Raised once everything is in its final place: ambient needs permitted and inheritable. */
