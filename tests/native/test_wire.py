@@ -59,6 +59,7 @@ _SPECIAL: dict[tuple[str, str], st.SearchStrategy[Any]] = {
     ("memory_policy", "bits"): st.just(64),
     ("seccomp", "program"): _words(8, 1),
     ("hook", "pid_offset"): st.just(0),
+    ("bounding", "kept"): _NUMBER,
 }
 
 
