@@ -49,8 +49,9 @@ def test_executable_cannot_be_overwritten(runtime: RuntimeCommand, mkbundle: MkB
     container = runtime.create(attacker).start()
     assert container.line()["ready"]
     payloads = set()
-    for _ in range(12):
-        joining = mkbundle().args("exit", "0")
+    for number in range(12):
+        # the first stays long enough to be seen for certain: it shows that the attacker looks
+        joining = mkbundle().args(*(("sleep", "0.3") if number == 0 else ("exit", "0")))
         joining.namespaces({"type": "pid", "path": f"/proc/{container.pid}/ns/pid"})
         if userns:
             joining.namespaces({"type": "user", "path": f"/proc/{container.pid}/ns/user"})
