@@ -73,8 +73,8 @@ _DENYING = (
 )
 _PERMITTING = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG")
 
-# TSYNC is accepted and not passed on: it is about the other threads of the process, and init has
-# none.
+# TSYNC is accepted and not passed on: it is about the other threads of the process.  init has none, or one that hands
+# the listener over and must not be filtered.
 FLAGS = {
     "SECCOMP_FILTER_FLAG_TSYNC": 0,
     "SECCOMP_FILTER_FLAG_LOG": FLAG_LOG,

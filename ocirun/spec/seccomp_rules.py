@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 # MAX_ERRNO, and of either number it sees 16 bits (65536 would be "success").
 _LARGEST_NUMBER = {"SCMP_ACT_ERRNO": 4095, "SCMP_ACT_TRACE": 0xFFFF}
 
-# Between loading the filter and the container's program, init reports the listener to the runtime
-# with write(2).  The agent cannot answer a notification about it before it has received that
-# listener.
+# runc hands the listener over with write(2), under the filter: the agent would be asked about the very call that
+# brings it the listener.  ocirun-init has a thread without the filter for this, yet a profile that starts under one
+# runtime and hangs under another helps nobody.
 _NEVER_NOTIFIED = "write"
 
 
@@ -46,9 +46,7 @@ def check_listener(profile: Mapping[str, Any], pointer: str = "/linux/seccomp") 
 
 
 def check_seccomp(profile: Mapping[str, Any], pointer: str = "/linux/seccomp") -> list[Problem]:
-    """Return all problems of a schema-valid profile; *pointer* is where the profile stands in
-    config.json.
-    """
+    """Return all problems of a schema-valid profile; *pointer* is its place in config.json."""
     problems = check_listener(profile, pointer)
     default = profile["defaultAction"]
     number = profile.get("defaultErrnoRet")
@@ -58,7 +56,7 @@ def check_seccomp(profile: Mapping[str, Any], pointer: str = "/linux/seccomp") -
             Problem(
                 "rule",
                 f"{pointer}/defaultAction",
-                "SCMP_ACT_NOTIFY cannot be the default: nobody has the listener when init waits",
+                "SCMP_ACT_NOTIFY cannot be the default: it would include write",
             )
         )
     for index, rule in enumerate(profile.get("syscalls") or ()):
@@ -69,7 +67,7 @@ def check_seccomp(profile: Mapping[str, Any], pointer: str = "/linux/seccomp") -
                 Problem(
                     "rule",
                     f"{where}/names/{rule['names'].index(_NEVER_NOTIFIED)}",
-                    "SCMP_ACT_NOTIFY cannot be used for write: it is what hands the listener over",
+                    "SCMP_ACT_NOTIFY cannot be used for write: runtimes hand the listener over with it",
                 )
             )
         for position, argument in enumerate(rule.get("args") or ()):
