@@ -81,6 +81,14 @@ _OPERATIONS = st.one_of([_operation(name) for name in sorted(CONSTRUCTORS) if na
 _EXECUTE = _operation("execute").filter(lambda op: op.numbers[0] > 0)
 
 
+def is_refused(content: bytes, path: Path) -> bool:
+    """Say whether the checker refuses these bytes."""
+    path.write_bytes(content)
+    done = subprocess.run([tool("dump_plan", "-O1"), path], capture_output=True, check=False)
+    assert done.returncode in (0, 1)
+    return done.returncode == 1
+
+
 def decode(content: bytes, path: Path) -> tuple[list[int], list[list[Any]]]:
     """Return what the C makes of a plan: the header's numbers, and for each operation all that it holds."""
     path.write_bytes(content)
@@ -172,3 +180,90 @@ def test_text_and_bytes_are_never_compared() -> None:
     )
     done = subprocess.run([sys.executable, "-P", "-bb", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+END = ops.execute(["a"], [], 0, "")
+HOOK_TEXTS = ("/hook", ("/hook",), (), "{}")
+# Each breaks one rule of the checker; the operation beside it keeps the rule.
+BROKEN = {
+    "a text too many": (Op("SETSID", "", ("x",)), Op("SETSID", "")),
+    "a text too few": (Op("CHDIR", "", (None,)), Op("CHDIR", "", ("/",))),
+    "NUL in a text": (Op("CHDIR", "", ("/a\0b",)), Op("CHDIR", "", ("/ab",))),
+    "NUL in an origin": (Op("SETSID", "/a\0b"), Op("SETSID", "/ab")),
+    "fewer entries than said": (
+        Op("REMOUNT", "", (None, None, ("a",), "/"), (0, 0, 0, 2)), ops.remount("/", "", options=("a", "b"))
+    ),
+    "more entries than said": (
+        Op("REMOUNT", "", (None, None, ("a", "b"), "/"), (0, 0, 0, 1)), ops.remount("/", "", options=("a",))
+    ),
+    "entries, but no list": (Op("REMOUNT", "", (None, None, (), "/"), (0, 0, 0, 1)), ops.remount("/", "")),
+    "more entries than memory": (
+        Op("REMOUNT", "", (None, None, ("a",), "/"), (0, 0, 0, 2**64 - 1)), ops.remount("/", "", options=("a",))
+    ),
+    "the last entry does not end": (
+        Op("REMOUNT", "", (None, None, b"a\0b", "/"), (0, 0, 0, 1)), ops.remount("/", "", options=("a",))
+    ),
+    "a slot too many": (Op("SETSID", "", (), (), (1,)), Op("SETSID", "")),
+    "a slot too few": (Op("JOIN", "", (), (1,)), Op("JOIN", "", (), (1,), (1,))),
+    "a slot out of range": (Op("JOIN", "", (), (1,), (SLOTS,)), Op("JOIN", "", (), (1,), (SLOTS - 1,))),
+    "a slot below none": (Op("BARRIER", "", (), (1,), (-2,)), Op("BARRIER", "", (), (1,), (-1,))),
+    "the second slot out of range": (Op("ANNOUNCE", "", (), (), (1, SLOTS)), ops.announce(1, 2)),
+    "half a group": (ops.ids(0, 0, b"123456", ""), ops.ids(0, 0, b"12345678", "")),
+    "times of two": (ops.scheduler(6, 0, 0, 0, bytes(16)), ops.scheduler(6, 0, 0, 0, bytes(24))),
+    "half a word of nodes": (ops.memory_policy(2, bytes(12), 64), ops.memory_policy(2, bytes(16), 64)),
+    "more nodes than bits": (ops.memory_policy(2, bytes(8), 65), ops.memory_policy(2, bytes(8), 64)),
+    "half an instruction": (ops.seccomp(bytes(12), 0), ops.seccomp(bytes(16), 0)),
+    "no instruction": (ops.seccomp(b"", 0), ops.seccomp(bytes(8), 0)),
+    "too many instructions": (ops.seccomp(bytes(8 * 65536), 0), ops.seccomp(bytes(8 * 65535), 0)),
+    "the pid goes beyond the state": (Op("HOOK", "", HOOK_TEXTS, (1, 0, 0, 3)), Op("HOOK", "", HOOK_TEXTS, (1, 0, 0, 2))),
+    "the end in the middle": (END, ops.setsid()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_checker_refuses(what: str, tmp_path: Path) -> None:
+    """Each rule of the checker: the operation that breaks it is refused, the one that just keeps it is taken."""
+    broken, kept = BROKEN[what]
+    assert is_refused(encode([broken, END], SLOTS, 1, 0), tmp_path / "plan")
+    assert not is_refused(encode([kept, END], SLOTS, 1, 0), tmp_path / "plan")
+
+
+# Words of the header, by offset: a value that must be refused.
+HEADERS = {
+    "magic": (0, 0x6E72636E),
+    "abi": (4, 0),
+    "total size, more": (8, None),
+    "no operation": (12, 0),
+    "too many operations": (12, 0xFFFFFFFF),
+    "no slot": (16, 0),
+    "too many slots": (16, lib.OCIRUN_MAX_SLOTS + 1),
+    "no input": (20, 0),
+    "more inputs than slots": (20, SLOTS + 1),
+    "too many kept": (24, lib.OCIRUN_MAX_SLOTS + 1),
+    "reserved": (28, 1),
+}
+
+
+@pytest.mark.parametrize("what", HEADERS)
+def test_checker_refuses_headers(what: str, tmp_path: Path) -> None:
+    """Each rule about the header."""
+    content = encode([ops.setsid(), END], SLOTS, 1, 0)
+    assert not is_refused(content, tmp_path / "plan")
+    offset, value = HEADERS[what]
+    word = (len(content) + 4 if value is None else value).to_bytes(4, sys.byteorder)
+    assert is_refused(content[:offset] + word + content[offset + 4 :], tmp_path / "plan")
+
+
+def test_checker_refuses_what_does_not_end(tmp_path: Path) -> None:
+    """A plan ends in an EXEC with a program: init never falls off its end."""
+    for plan in ([], [ops.setsid()], [ops.execute([], [], 0, "")]):
+        assert is_refused(encode(plan, SLOTS, 1, 0), tmp_path / "plan")
+
+
+@pytest.mark.parametrize("opcode", [0, lib.OCIRUN_OP_COUNT, lib.OCIRUN_OP_COUNT + 1, 255, 65535])
+def test_checker_refuses_unknown_opcodes(opcode: int, tmp_path: Path) -> None:
+    """Whatever is no opcode of abi.h ends init before it does anything."""
+    content = encode([ops.setsid(), END], SLOTS, 1, 0)
+    at = ffi.sizeof("struct ocirun_header")
+    changed = content[:at] + opcode.to_bytes(2, sys.byteorder) + content[at + 2 :]
+    assert is_refused(changed, tmp_path / "plan")
