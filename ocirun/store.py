@@ -12,7 +12,6 @@ Records are replaced whole: written beside, fsynced, renamed.  Readers take no l
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 import time
@@ -79,6 +78,8 @@ class Entry:
 
         Errors: Busy at the deadline; ContainerNotFound when the container went away meanwhile.
         """
+        import fcntl  # not at the top: readers take no lock, and state is in a hurry
+
         deadline = time.monotonic() + deadline_s
         pause = 0.001
         while True:
@@ -100,6 +101,8 @@ class Entry:
 
     def is_locked(self) -> bool:
         """Say whether some operation holds the lock right now."""
+        import fcntl
+
         try:
             fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -121,6 +124,8 @@ class Entry:
         meanwhile holds a copy of the descriptor, and with it the lock."""
         if self.fd >= 0:
             if self._locked:
+                import fcntl
+
                 fcntl.flock(self.fd, fcntl.LOCK_UN)
             os.close(self.fd)
             self.fd = -1

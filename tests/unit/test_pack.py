@@ -23,10 +23,10 @@ import sys
 from _frozen_importlib_external import SourceFileLoader
 
 def describe(value):
-    kind = type(value).__name__  # 0x10 below: CO_NESTED, of which only the compiler takes notice
+    kind = type(value).__name__  # flags below: CO_NESTED, CO_FUTURE_ANNOTATIONS
     if kind == "function":
         code = value.__code__
-        return (kind, code.co_name, code.co_qualname, code.co_varnames, code.co_names, code.co_flags & ~0x10,
+        return (kind, code.co_name, code.co_qualname, code.co_varnames, code.co_names, code.co_flags & ~0x1000010,
                 describe(value.__defaults__), describe(value.__kwdefaults__), value.__module__)
     if isinstance(value, type):
         inner = {n: describe(v) for n, v in vars(value).items()
@@ -217,7 +217,7 @@ def test_forms_of_python(name: str) -> None:
     expected: dict[str, Any] = {"__name__": "m"}
     exec(source, expected)
     packed: dict[str, Any] = {}
-    exec("from __future__ import annotations\n" + pack.pack("a.m", source), packed)
+    exec(pack.pack("a.m", source), packed)
     function = packed[pack.function_name("a.m")]
     found: dict[str, Any] = {"__name__": "m"}
     FunctionType(function.__code__, found)()
