@@ -8,7 +8,6 @@ import platform
 from typing import Any
 
 import pytest
-from support.upstream import REPOSITORY
 
 from ocirun.errors import InvalidConfig
 from ocirun.host import NAMESPACE_FILES, HostFacts
@@ -188,6 +187,9 @@ def test_layers_below_are_free_of_heavy_imports() -> None:
     """A config.json that is accepted costs no import of json, re, typing and the like."""
     import subprocess
     import sys
+    from pathlib import Path
+
+    import ocirun
 
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
@@ -201,7 +203,7 @@ def test_layers_below_are_free_of_heavy_imports() -> None:
         "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", code, str(REPOSITORY)],
+        [sys.executable, "-I", "-S", "-c", code, str(Path(ocirun.__file__).parents[1])],
         capture_output=True,
         text=True,
         check=True,
