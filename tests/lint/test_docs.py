@@ -1,35 +1,119 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the documents refer to exists."""
+"""The documents say what is so, as far as a program can tell."""
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 TOP = Path(__file__).resolve().parents[2]
-DOCUMENTS = [*TOP.glob("*.md"), *TOP.glob("docs/*.md"), *TOP.glob("bundles/*.md"), *TOP.glob("benchmarks/*.md")]
+CONFORMANCE = TOP / "docs/spec-conformance.md"
+KERNEL_FEATURES = TOP / "docs/kernel-features.md"
+GLOSSARY = TOP / "docs/glossary.md"
+MADE_BY_THE_BUILD = {"ocirun/schemas/", "ocirun/spec/_validator.py"}
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(TOP)))
+def documents() -> list[Path]:
+    """Return the Markdown files of the repository."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "*.md"], cwd=TOP, capture_output=True, text=True, check=False
+    )
+    if listed.returncode == 0:
+        return [TOP / name for name in listed.stdout.splitlines()]
+    return [*TOP.glob("*.md"), *TOP.glob("[!.]*/*.md")]  # an archive without git
+
+
+def anchors(text: str) -> set[str]:
+    """Return what a link may name after "#", as the usual viewers make it of headings."""
+    headings = re.findall(r"^#+ +(.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", documents(), ids=lambda path: str(path.relative_to(TOP)))
 def test_links_lead_somewhere(document: Path) -> None:
-    """Every relative link is a file of the repository."""
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8")):
-        if "://" not in target:
-            assert (document.parent / target).exists(), target
+    """Every relative link is a file of the repository, and every anchor a heading of that file."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text(encoding="utf-8")):
+        if "://" in target:
+            continue
+        name, _, anchor = target.partition("#")
+        place = document.parent / name if name else document
+        assert place.exists(), target
+        if anchor:
+            assert anchor in anchors(place.read_text(encoding="utf-8")), target
 
 
-def test_conformance_names_tests_that_exist() -> None:
-    """Every test that the table names is defined, and every file is there."""
-    text = (TOP / "docs/spec-conformance.md").read_text(encoding="utf-8")
-    defined = set()
+def defined_tests() -> set[str]:
+    """Return the names of all tests."""
+    names: set[str] = set()
     for path in (TOP / "tests").rglob("test_*.py"):
-        defined |= set(re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE))
-    for name in re.findall(r"`(test_\w+)`", text):
-        assert name in defined, name
-    for name in re.findall(r"`(tests/[\w/]+\.py)`", text):
-        assert (TOP / name).is_file(), name
+        names |= set(re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE))
+    return names
+
+
+def rows(document: Path) -> Iterator[list[str]]:
+    """Yield the cells of every row of the document's tables, headings and rulers left out."""
+    lines = document.read_text(encoding="utf-8").splitlines()
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        if line.startswith("|") and not line.startswith("|---") and not following.startswith("|---"):
+            yield [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+@pytest.mark.parametrize("document", documents(), ids=lambda path: str(path.relative_to(TOP)))
+def test_tests_that_are_named_exist(document: Path) -> None:
+    """Every test and every file of ours that a document names is there."""
+    text = document.read_text(encoding="utf-8")
+    defined = defined_tests()
+    assert [name for name in re.findall(r"`(test_\w+)`", text) if name not in defined] == []
+    places = set(re.findall(r"`((?:tests|ocirun|docs|bundles|schemas|benchmarks)/[\w/.]+)`", text)) - MADE_BY_THE_BUILD
+    assert [name for name in sorted(places) if not (TOP / name).exists()] == []
+
+
+def properties(schema: dict[str, Any], node: dict[str, Any], path: str) -> Iterator[str]:
+    """Yield the path of every property: "a.b", "a[].b" in a list, "a.*.b" in an object with names of its own."""
+    if "$ref" in node:
+        node = schema["$defs"][node["$ref"].removeprefix("#/$defs/")]
+    for name, child in node.get("properties", {}).items():
+        below = f"{path}.{name}" if path else name
+        yield below
+        yield from properties(schema, child, below)
+    if "items" in node:
+        yield from properties(schema, node["items"], f"{path}[]")
+    if isinstance(node.get("additionalProperties"), dict):
+        yield from properties(schema, node["additionalProperties"], f"{path}.*")
+
+
+def test_every_property_has_a_row() -> None:
+    """The table of conformance has each property of our schema once, and no other one."""
+    schema = json.loads((TOP / "schemas/config.json").read_text(encoding="utf-8"))
+    wanted = set(properties(schema, schema, ""))
+    roots = {name.partition(".")[0].removesuffix("[]") for name in wanted}
+    # Operations and what engines want are rows of their own, which do not begin with a property alone.
+    found = [
+        name
+        for cells in rows(CONFORMANCE)
+        if len(cells) == 3
+        for name in re.findall(r"`([^`]+)`", cells[0])
+        if re.split(r"[.\[]", name)[0] in roots
+    ]
+    assert sorted(found) == sorted(set(found)), "a property has two rows"
+    assert wanted - set(found) == set()
+    assert set(found) - wanted == set()
+
+
+def test_every_row_names_a_test() -> None:
+    """A row of conformance without a test says so."""
+    silent = [
+        cells[0]
+        for cells in rows(CONFORMANCE)
+        if len(cells) >= 3 and not re.search(r"`test_\w+`|no test yet", cells[-1])
+    ]
+    assert silent == []
 
 
 def test_readme_names_every_command() -> None:
@@ -40,3 +124,38 @@ def test_readme_names_every_command() -> None:
     listed = re.search(r"This version has `([a-z ]+)`", text)
     assert listed is not None
     assert set(listed.group(1).split()) == {command.name for command in COMMANDS} - {"help"}
+
+
+@pytest.mark.parametrize("document", documents(), ids=lambda path: str(path.relative_to(TOP)))
+def test_command_lines_are_understood(document: Path) -> None:
+    """Every line of a shell example that calls ocirun is one that its parser takes."""
+    from ocirun.cli.parser import Invocation, parse
+
+    text = document.read_text(encoding="utf-8")
+    for block in re.findall(r"^```(?:sh|console|bash)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        for line in block.splitlines():
+            for command in re.split(r"&&|\|", line.split(" #")[0].removeprefix("$ ")):
+                words = command.split()
+                if words[:1] == ["ocirun"]:
+                    parse([word for word in words[1:] if not re.match(r"\d?[<>]", word)], Invocation())
+
+
+def test_call_sites_of_c_are_in_the_table_of_features() -> None:
+    """Each system call that has a fallback in the C has a row in docs/kernel-features.md."""
+    text = KERNEL_FEATURES.read_text(encoding="utf-8")
+    for call in ("openat2", "fsopen", "open_tree", "move_mount", "mount_setattr", "close_range", "clone3",
+                 "memfd_create", "execveat", "faccessat2", "pidfd_send_signal"):  # fmt: skip
+        assert f"`{call}`" in text, call
+
+
+def test_glossary_is_in_order() -> None:
+    """Each word once, in alphabetical order."""
+    words = [cells[0].strip("`*").lower() for cells in rows(GLOSSARY)]
+    assert words == sorted(set(words))
+
+
+def test_documents_name_no_machine() -> None:
+    """Plain text for everybody: no path of a developer's machine."""
+    for document in documents():
+        text = document.read_text(encoding="utf-8")
+        assert not re.search(r"/home/\w|/root/\w|/Users/|/tmp/tmp", text), document
