@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The calls that engines make, recorded from them: words, descriptors, environment and all.
+
+Recorded: docker 20.10, containerd 1.6, podman 4.3 with conmon 2.1, buildah 1.28.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.bundle import Bundle
+from support.command import RuntimeCommand
+from support.oracle import HostSnapshot
+from support.report import Json, parse_lines
+from support.terminal import ConsoleSocket, read_terminal
+
+pytestmark = pytest.mark.root
+PR_SET_PDEATHSIG = 1
+
+
+class Engine:
+    """Calls the command as an engine does, and remembers which files it named."""
+
+    options: Sequence[str] = ()
+    env: dict[str, str] = {}
+    stray: tuple[int, ...] = ()
+    dies_with_parent = False
+
+    def __init__(self, runtime: RuntimeCommand, bundle: Bundle, workdir: Path) -> None:
+        self.runtime = runtime
+        self.bundle = bundle.write()
+        self.log = workdir / "log.json"
+        self.pid_file = workdir / "pid"
+        self.output = workdir / "output"
+        self.errors = workdir / "errors"
+        runtime.remember(bundle.id)
+
+    def call(self, *words: str, expect: int = 0, stdout: Any = subprocess.DEVNULL) -> bytes:
+        """Call one command: stdin from /dev/null, with what the engine leaves open."""
+        libc = ctypes.CDLL(None)
+
+        def as_child() -> None:
+            if self.dies_with_parent:
+                libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+                Path("/proc/self/oom_score_adj").write_text("1")
+            for number in self.stray:
+                pair = socket.socketpair()
+                pair[0].setblocking(False)
+                os.dup2(pair[0].fileno(), number, inheritable=True)
+                pair[0].detach()
+                pair[1].detach()
+
+        options = [each.format(log=self.log) for each in self.options]
+        with self.errors.open("wb") as err:  # a pipe would not end before the container does
+            done = subprocess.run(
+                self.runtime.command(*words, options=options),
+                stdin=subprocess.DEVNULL, stdout=stdout, stderr=err, check=False, timeout=20,
+                cwd=self.bundle.path, env={"PATH": os.environ["PATH"]} | self.env, preexec_fn=as_child,
+                close_fds=False,
+            )  # fmt: skip
+        assert done.returncode == expect, (words, done, self.errors.read_text())
+        return done.stdout or b""
+
+    def create(self, *more: str) -> None:
+        """create, with the container's output in a file."""
+        with self.output.open("wb") as out:
+            self.call(
+                "create", "--bundle", str(self.bundle.path), "--pid-file", str(self.pid_file), *more,
+                self.bundle.id, stdout=out,
+            )  # fmt: skip
+
+    def report(self) -> Json:
+        """Return what the probe said about itself."""
+        (report,) = [line for line in parse_lines(self.output.read_bytes()) if line["verb"] == "report"]
+        return report
+
+    def wait_for_output(self, word: bytes) -> None:
+        """Wait until the container has said something."""
+        deadline = time.monotonic() + 10
+        while word not in self.output.read_bytes():
+            assert time.monotonic() < deadline, self.output.read_bytes()
+            time.sleep(0.005)
+
+    def last_message(self) -> str:
+        """Return what the engine would show: the last error of the log."""
+        records = [json.loads(line) for line in self.log.read_text().splitlines()]
+        assert all({"level", "msg", "time"} <= record.keys() for record in records)
+        return str([record["msg"] for record in records if record["level"] == "error"][-1])
+
+
+class Shim(Engine):
+    """containerd-shim-runc-v2, for docker, ctr and the CRI."""
+
+    options = ("--log", "{log}", "--log-format", "json")
+    env = {"GOMAXPROCS": "2"}
+    stray = (3, 9)
+    dies_with_parent = True
+
+
+class Conmon(Engine):
+    """conmon and podman."""
+
+    options = ("--log-format=json", "--log", "{log}")
+    env = {"_OCI_SYNCPIPE": "9", "_OCI_STARTPIPE": "10", "XDG_RUNTIME_DIR": "/run/user/0"}
+
+
+class Buildah(Engine):
+    """buildah, which leaves a dozen pipes open."""
+
+    env = {"XDG_RUNTIME_DIR": "/run/user/0"}
+    stray = (3, 4, 8, 9, 10, 11, 12, 13, 14)
+
+
+@pytest.fixture(params=[Shim, Conmon, Buildah], ids=lambda engine: engine.__name__)
+def engine(request: pytest.FixtureRequest, runtime: RuntimeCommand, bundle: Bundle, workdir: Path) -> Engine:
+    """Each engine, with a container that reports and then waits."""
+    bundle.seq("report", ["on-signal", "15", "12"], "ready", "sleep")
+    made: Engine = request.param(runtime, bundle, workdir)
+    return made
+
+
+def test_life_of_a_container(engine: Engine, oracle: HostSnapshot) -> None:
+    """create, start, kill, delete, and delete --force of what is gone: no word, no descriptor, nothing left."""
+    name = engine.bundle.id
+    engine.create()
+    pid = int(engine.pid_file.read_text())
+    state = json.loads(engine.call("state", name, stdout=subprocess.PIPE))
+    assert (state["status"], state["pid"]) == ("created", pid)
+    engine.call("start", name)
+    engine.wait_for_output(b'"verb":"ready"')
+    report = engine.report()
+    assert [entry["fd"] for entry in report["fds"]] == [0, 1, 2]
+    assert not any(entry.startswith(("GOMAXPROCS", "_OCI", "XDG", "LISTEN", "NOTIFY")) for entry in report["environ"])
+    pidfd = os.pidfd_open(pid)
+    try:
+        engine.call("kill", name, "15")
+        os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+    finally:
+        os.close(pidfd)
+    engine.call("kill", "--all", name, "9")
+    assert json.loads(engine.call("state", name, stdout=subprocess.PIPE))["status"] == "stopped"
+    engine.call("delete", name)
+    engine.call("delete", "--force", name)
+    assert not engine.log.exists() or engine.log.read_text() == ""
+    oracle.assert_clean()
+
+
+def test_delete_force_of_a_running_container(engine: Engine, oracle: HostSnapshot) -> None:
+    """podman rm -f, and the shim's clean-up after a crash."""
+    engine.create()
+    engine.call("start", engine.bundle.id)
+    engine.call("delete", "--force", engine.bundle.id)
+    engine.call("delete", "--force", engine.bundle.id)
+    oracle.assert_clean()
+
+
+def test_errors_reach_the_engine(runtime: RuntimeCommand, bundle: Bundle, workdir: Path) -> None:
+    """What the engine asks of a container that is not there, or no longer runs, it reads in the log."""
+    engine = Shim(runtime, bundle, workdir)
+    for words in (["start", "nosuch"], ["kill", "nosuch", "9"], ["delete", "nosuch"], ["state", "nosuch"]):
+        engine.call(*words, expect=1)
+        assert engine.last_message() == "container does not exist"
+    engine.create()
+    engine.call("kill", bundle.id, "9")
+    os.waitid(os.P_PID, int(engine.pid_file.read_text()), os.WEXITED | os.WNOWAIT)
+    engine.call("kill", bundle.id, "15", expect=1)
+    assert engine.last_message() == "container not running"
+    engine.call("delete", bundle.id)
+
+
+def test_the_container_outlives_its_shim(runtime: RuntimeCommand, bundle: Bundle, workdir: Path) -> None:
+    """The shim's parent-death signal and oom_score_adj end with the command."""
+    engine = Shim(runtime, bundle.seq("report", "ready", "sleep"), workdir)
+    engine.create()
+    engine.call("start", bundle.id)
+    engine.wait_for_output(b'"verb":"ready"')
+    pid = int(engine.pid_file.read_text())
+    assert f"PPid:\t{os.getpid()}\n" in Path(f"/proc/{pid}/status").read_text()
+    assert json.loads(engine.call("state", bundle.id, stdout=subprocess.PIPE))["status"] == "running"
+
+
+def test_console_socket_of_an_engine(runtime: RuntimeCommand, bundle: Bundle, workdir: Path) -> None:
+    """create with a terminal: the socket gets it before create returns."""
+    with ConsoleSocket(workdir / "console") as console:
+        engine = Shim(runtime, bundle.process(terminal=True).seq("report"), workdir)
+        engine.create("--console-socket", str(console.path))
+        main = console.receive()
+        engine.call("start", bundle.id)
+        (report,) = parse_lines(read_terminal(main))
+        assert report["has_ctty"]
+        assert [entry["fd"] for entry in report["fds"]] == [0, 1, 2]
+
+
+def test_buildkit(runtime: RuntimeCommand, bundle: Bundle, workdir: Path, oracle: HostSnapshot) -> None:
+    """docker build: run in the foreground, its status is the step's."""
+    engine = Shim(runtime, bundle.args("exit", "9"), workdir)
+    engine.dies_with_parent = False
+    engine.call("run", "--bundle", str(bundle.path), bundle.id, expect=9)
+    oracle.assert_clean()
+
+
+def test_preserved_descriptor_of_conmon(runtime: RuntimeCommand, bundle: Bundle, workdir: Path) -> None:
+    """podman run --preserve-fds 1."""
+    engine = Conmon(runtime, bundle.seq("report", "ready", "sleep"), workdir)
+    engine.stray = (3, 4)
+    engine.create("--preserve-fds", "1")
+    engine.call("start", bundle.id)
+    engine.wait_for_output(b'"verb":"ready"')
+    assert [entry["fd"] for entry in engine.report()["fds"]] == [0, 1, 2, 3]
+
+
+def test_more_options_of_create(runtime: RuntimeCommand, bundle: Bundle, workdir: Path) -> None:
+    """--no-new-keyring of buildah, --no-pivot of ctr and conmon, --systemd-cgroup=false, single dashes."""
+    for number, more in enumerate((["--no-new-keyring"], ["--no-pivot"], ["-no-new-keyring", "-preserve-fds=0"])):
+        engine = Buildah(runtime, bundle.again(), workdir / str(number))
+        (workdir / str(number)).mkdir()
+        engine.create(*more)
+        engine.call("start", bundle.id)
+        os.waitid(os.P_PID, int(engine.pid_file.read_text()), os.WEXITED | os.WNOWAIT)
+        engine.call("delete", bundle.id)
+        assert engine.report()["pid"] == 1
+    for options in (["--systemd-cgroup=false"], ["--rootless=auto"], ["--cgroup-manager=cgroupfs"], ["--debug"]):
+        runtime.call("list", options=options).ok()
