@@ -179,6 +179,8 @@ def _mutate(draw: st.DrawFn, holder: Json, last: Any) -> None:
 
 _ABSOLUTE = st.sampled_from(["/", "/a", "/dev/x", "/proc/sys", "/a/../b", "/etc/hosts"])
 _NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,5}", fullmatch=True)
+# Bits of those of the names below that a kernel knows.
+CAPABILITY_NUMBERS = {"CAP_CHOWN": 1 << 0, "CAP_KILL": 1 << 5, "CAP_SYS_ADMIN": 1 << 21}
 _CAPABILITIES = st.lists(
     st.sampled_from(["CAP_CHOWN", "CAP_KILL", "CAP_SYS_ADMIN", "CAP_FROM_THE_FUTURE"]),
     unique=True,
