@@ -21,7 +21,9 @@ _LINUX_NOT_YET = (
     ("net_devices", "netDevices"),
     ("intel_rdt", "intelRdt"),
 )
-_PROCESS_NOT_YET: tuple[tuple[str, str], ...] = ()
+# Labels of security modules: accepted without being applied, they would leave a process unconfined.
+_APPARMOR = "apparmor", "AppArmor"
+_SELINUX = "selinux", "SELinux"
 _IDMAP_OPTIONS = ("idmap", "ridmap")
 
 
@@ -40,16 +42,19 @@ def check(config: Config, facts: HostFacts) -> list[Problem]:
 
 def check_process(process: Process, facts: HostFacts, pointer: str = "/process") -> list[Problem]:
     """Return all problems of a process; *pointer* is where it stands in its document."""
-    problems = [
-        _problem(f"{pointer}/{name}", "this build of ocirun cannot do it yet")
-        for attribute, name in _PROCESS_NOT_YET
-        if getattr(process, attribute)
-    ]
-    if process.apparmor_profile is not None and "apparmor" not in facts.lsms:
-        problems.append(_problem(f"{pointer}/apparmorProfile", "AppArmor is not on here"))
-    if process.selinux_label is not None and "selinux" not in facts.lsms:
-        problems.append(_problem(f"{pointer}/selinuxLabel", "SELinux is not on here"))
+    problems = []
+    if process.apparmor_profile is not None:
+        problems.append(_label(f"{pointer}/apparmorProfile", _APPARMOR, facts))
+    if process.selinux_label is not None:
+        problems.append(_label(f"{pointer}/selinuxLabel", _SELINUX, facts))
     return problems
+
+
+def _label(pointer: str, module: tuple[str, str], facts: HostFacts) -> Problem:
+    name, title = module
+    if name not in facts.lsms:
+        return _problem(pointer, f"{title} is not on here")
+    return _problem(pointer, "this build of ocirun cannot do it yet")
 
 
 def _problem(pointer: str, message: str) -> Problem:
@@ -121,5 +126,5 @@ def _seccomp(linux: Linux, facts: HostFacts) -> Iterator[Problem]:
 
 
 def _mount_label(linux: Linux, facts: HostFacts) -> Iterator[Problem]:
-    if linux.mount_label is not None and "selinux" not in facts.lsms:
-        yield _problem("/linux/mountLabel", "SELinux is not on here")
+    if linux.mount_label is not None:
+        yield _label("/linux/mountLabel", _SELINUX, facts)
