@@ -73,7 +73,7 @@ def _settle() -> None:
 
 def _run(invocation: Invocation) -> int:
     command = invocation.command
-    if command is None or invocation.has("help") or invocation.has("version"):
+    if command is None or invocation.asks:
         from ocirun.cli.help import help_text, version_text
 
         print_text(version_text() if invocation.has("version") else help_text(command))

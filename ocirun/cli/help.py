@@ -58,7 +58,7 @@ def _options(options: Sequence[Option]) -> Iterator[str]:
     for option in options:
         if option.help is None:
             continue
-        left = f"-{option.short}, --{option.name}" if option.short else f"    --{option.name}"
+        left = f"-{option.short[0]}, --{option.name}" if option.short else f"    --{option.name}"
         if option.value is not None:
             left += f" {option.value}"
         choices = f": {', '.join(option.choices)}" if option.choices else ""

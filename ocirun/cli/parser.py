@@ -49,6 +49,11 @@ class Invocation:
         return name in self.switches
 
     @property
+    def asks(self) -> bool:
+        """Whether only a text about the command is wanted."""
+        return not self.switches.isdisjoint(("help", "usage", "version"))
+
+    @property
     def container_id(self) -> str | None:
         """The ID that the command is about, None where it is about none."""
         if self.command is None or not self.arguments or self.command.arguments[:1] != ("ID",):
@@ -64,7 +69,7 @@ def parse(words: Sequence[str], into: Invocation) -> None:
     """
     left = list(words)
     _take_options(left, (GLOBAL_OPTIONS,), None, into)
-    if not left or into.has("version") or into.has("help"):
+    if not left or into.asks:
         return
     name = left.pop(0)
     command = find_command(name)
@@ -72,7 +77,7 @@ def parse(words: Sequence[str], into: Invocation) -> None:
         raise UsageError(f"unknown command {name!r}", hint="`ocirun --help` lists the commands")
     into.command = command
     _take_options(left, ((*command.options, HELP), GLOBAL_OPTIONS), into.arguments, into)
-    if not into.has("help") and not into.has("version"):
+    if not into.asks:
         _check_arguments(command, into.arguments)
 
 
@@ -120,7 +125,7 @@ def _take_letters(
     found: list[tuple[Option, str | None]] = []
     letters, equals, value = letters.partition("=")
     while letters:
-        option = next((each for each in table if each.short == letters[0]), None)
+        option = next((each for each in table if letters[0] in each.short), None)
         letters = letters[1:]
         if option is None:
             return False

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 class Option:
     """An option.
 
-    name: the long name; short: one letter; value: what the value is called, None for a switch; choices: the values
-    that are accepted, all where empty; default: for the help; help: a phrase, None for what is accepted for the sake
-    of others and not shown.
+    name: the long name; short: letters for it, of which the help shows the first; value: what the value is called,
+    None for a switch; choices: the values that are accepted, all where empty; default: for the help; help: a phrase,
+    None for what is accepted for the sake of others and not shown.
     """
 
     __slots__ = ("choices", "default", "help", "name", "short", "value")
@@ -23,7 +23,7 @@ class Option:
         name: str,
         help: str | None,  # noqa: A002  # the word for it
         *,
-        short: str | None = None,
+        short: str = "",
         value: str | None = None,
         choices: tuple[str, ...] = (),
         default: str | None = None,
@@ -64,7 +64,7 @@ class Command:
         self.needs_root = needs_root
 
 
-HELP = Option("help", "print this help", short="h")
+HELP = Option("help", "print this help", short="h?")
 TEXT_OR_JSON = ("text", "json")
 
 GLOBAL_OPTIONS = (
@@ -89,7 +89,8 @@ GLOBAL_OPTIONS = (
     Option("systemd-cgroup", "as --cgroup-manager systemd, which is not in this build"),
     Option("rootless", None, value="BOOL", choices=("true", "false", "auto")),
     Option("criu", None, value="PATH"),
-    Option("version", "print the version", short="v"),
+    Option("version", "print the version", short="vV"),
+    Option("usage", None),
     HELP,
 )
 

@@ -14,7 +14,7 @@ COMMANDS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("option", ["--version", "-v", "-version", "--version=true"])
+@pytest.mark.parametrize("option", ["--version", "-v", "-V", "-version", "--version=true"])
 def test_version(ocirun: RuntimeCommand, option: str) -> None:
     """docker and podman call it often, and read name, version and spec from it."""
     lines = ocirun.call(option).ok().stdout.decode().splitlines()
@@ -37,7 +37,7 @@ def test_help(ocirun: RuntimeCommand, words: tuple[str, ...]) -> None:
     assert all(f"\n  {command} " in text for command in COMMANDS)
 
 
-@pytest.mark.parametrize("option", ["-h", "--help"])
+@pytest.mark.parametrize("option", ["-h", "--help", "-?", "--usage"])
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_a_command(ocirun: RuntimeCommand, command: str, option: str) -> None:
     """Each command explains itself with status 0, whatever else is missing: podman probes features so."""
