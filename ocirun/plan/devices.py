@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ocirun.spec.model import Linux
 
 _TYPES = {"c": 0o020000, "u": 0o020000, "b": 0o060000, "p": 0o010000}
+_TYPE_BITS = 0o170000
 _PERMISSIONS = 0o7777
 _TYPE = 0o170000
 
