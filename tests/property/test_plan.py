@@ -83,7 +83,7 @@ def places(plan: Plan, *names: str) -> list[int]:
 
 
 # Making a whole valid document takes longer than looking at its plan.
-relaxed = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+relaxed = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 @relaxed
