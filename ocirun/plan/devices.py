@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 _TYPES = {"c": 0o020000, "u": 0o020000, "b": 0o060000, "p": 0o010000}
 _TYPE_BITS = 0o170000
 _PERMISSIONS = 0o7777
-_TYPE = 0o170000
 
 #: path -> (major, minor); all of them character devices of mode 0666 that belong to root.  /dev/console comes with a
 #: terminal only, /dev/ptmx is a link.
@@ -101,7 +100,7 @@ def build_bound_nodes(linux: Linux, slots: Slots) -> tuple[list[Op], list[Op]]:
 def _host_path(node: _Node) -> str:
     """Return where the host has the device: a default one under its usual name, another one under the same name."""
     for path, (major, minor) in DEFAULT_DEVICES.items():
-        if node.mode & _TYPE == _TYPES["c"] and node.number == makedev(major, minor):
+        if node.mode & _TYPE_BITS == _TYPES["c"] and node.number == makedev(major, minor):
             return path
     return node.path
 
