@@ -312,7 +312,7 @@ class Swapper:
 RUNS = 25
 
 
-@pytest.mark.ocirun_only("1.1.5 and 1.8.1 may lose the race")
+@pytest.mark.ocirun_only("runc 1.1.5 loses the race for /proc and made directories")
 def test_mount_destination_is_swapped(
     runtime: RuntimeCommand, mkbundle: MkBundle, canary: Canary, probe: Path, workdir: Path
 ) -> None:
@@ -338,7 +338,7 @@ def test_mount_destination_is_swapped(
     canary.assert_untouched()
 
 
-@pytest.mark.ocirun_only("1.1.5 and 1.8.1 may lose the race")
+@pytest.mark.ocirun_only("runc 1.1.5 loses the race for /proc and made directories")
 def test_proc_is_swapped(
     runtime: RuntimeCommand, mkbundle: MkBundle, canary: Canary, probe: Path, workdir: Path
 ) -> None:
@@ -367,7 +367,7 @@ def test_proc_is_swapped(
         canary.assert_untouched()
 
 
-@pytest.mark.ocirun_only("1.1.5 and 1.8.1 may lose the race")
+@pytest.mark.ocirun_only("runc 1.1.5 loses the race for /proc and made directories")
 def test_masked_path_is_swapped(runtime: RuntimeCommand, mkbundle: MkBundle, canary: Canary, probe: Path) -> None:
     """S-25, S-27: a masked file that is exchanged with a link never shows or changes what is outside."""
     for _ in range(RUNS):
@@ -381,7 +381,7 @@ def test_masked_path_is_swapped(runtime: RuntimeCommand, mkbundle: MkBundle, can
             result.refused()
 
 
-@pytest.mark.ocirun_only("1.1.5 and 1.8.1 may lose the race")
+@pytest.mark.ocirun_only("runc 1.1.5 loses the race for /proc and made directories")
 def test_made_directories_are_swapped(
     runtime: RuntimeCommand, mkbundle: MkBundle, canary: Canary, probe: Path, workdir: Path
 ) -> None:

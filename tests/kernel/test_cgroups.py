@@ -122,7 +122,6 @@ def test_limits_that_cannot_be(runtime: RuntimeCommand, bundle: Bundle, resource
 
 
 @pytest.mark.skipif(PURE, reason="machine: no cgroup v1")
-@pytest.mark.ocirun_only("ignored on version 1")
 def test_unified_needs_version_2(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """resources.unified is an error where the hierarchy is version 1."""
     runtime.run(bundle.linux(resources={"unified": {"memory.high": "max"}})).refused("unified")

@@ -345,7 +345,6 @@ def test_pid_file_that_cannot_be_written(runtime: RuntimeCommand, sleeper: Bundl
     runtime.call("state", sleeper.id).refused(NOT_FOUND)
 
 
-@pytest.mark.ocirun_only("the pid file is written through links")
 @pytest.mark.parametrize("kind", ["link", "fifo"])
 def test_pid_file_does_not_follow(
     runtime: RuntimeCommand, sleeper: Bundle, workdir: Path, canary: Any, kind: str
@@ -429,7 +428,7 @@ def test_run_forwards_signals(runtime: RuntimeCommand, bundle: Bundle) -> None:
     assert process.wait(10) == 33
 
 
-@pytest.mark.ocirun_only("1.1.5 looks for the directory before it makes it: all may fail")
+@pytest.mark.ocirun_only("with runc 1.1.5 all of them may fail")
 def test_two_creates_of_one_id(runtime: RuntimeCommand, mkbundle: MkBundle) -> None:
     """R-03: of several concurrent creates of one ID exactly one wins."""
     name = unique("race")

@@ -96,7 +96,7 @@ EVIL: dict[str, Callable[[Bundle, Canary], object]] = {
 
 
 @pytest.mark.parametrize("evil", list(EVIL))
-@pytest.mark.ocirun_only("1.1.5 and 1.8.1 are from before CVE-2025-31133")
+@pytest.mark.ocirun_only("runc 1.1.5 and crun 1.8.1: CVE-2025-31133")
 def test_masks_fail_closed(runtime: RuntimeCommand, bundle: Bundle, canary: Canary, evil: str) -> None:
     """S-25, CVE-2025-31133: with any /dev/null in the image the secrets stay hidden or create fails."""
     with_secrets(bundle).without_mount("/dev").linux(maskedPaths=["/secret.txt", "/secretdir", "/does-not-exist"])

@@ -110,7 +110,6 @@ def test_values_that_cannot_be(runtime: RuntimeCommand, mkbundle: MkBundle) -> N
         runtime.run(mkbundle().linux(sysctl=sysctl)).refused(next(iter(sysctl)).split(".")[-1])
 
 
-@pytest.mark.ocirun_only("1.1.5 and 1.8.1 do not look at the conflict")
 def test_hostname_by_sysctl_conflicts(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """S-18: kernel.hostname that contradicts hostname is refused."""
     runtime.run(bundle.linux(sysctl={"kernel.hostname": "other"})).refused("hostname")
