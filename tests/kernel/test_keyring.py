@@ -67,7 +67,6 @@ def test_keyring_in_a_user_namespace(runtime: RuntimeCommand, bundle: Bundle) ->
 
 
 @pytest.mark.parametrize("error", ["ENOSYS", "EPERM", "EDQUOT"])
-@pytest.mark.ocirun_only("runc fails without keyrings, crun does not say so")
 def test_kernel_that_refuses_keyrings(runtime: RuntimeCommand, bundle: Bundle, error: str) -> None:
     """S-57: without the system call create goes on; an exhausted quota is an error or a warning."""
     result = runtime.under(str(tool("compat")), error, "keyctl,add_key", "--").run(bundle)
