@@ -47,7 +47,10 @@ def running(
         yield process
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()  # not read to its end: a container that is left has it too
 
 
 @pytest.mark.parametrize("code", [0, 1, 7, 127, 128, 255])
