@@ -52,8 +52,8 @@ class Runtime:
         self.store = Store(default_root() if root is None else root)
         self.cgroup_manager = cgroup_manager
         self.warnings: list[str] = []
-        self._init = -1
-        self._init_pid = 0
+        #: Process -> its descriptor of the sealed ocirun-init: a fork of the host process must not rely on ours.
+        self._inits: dict[int, int] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -67,12 +67,12 @@ class Runtime:
         self.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "_init"):
+        if hasattr(self, "_inits"):
             self.close()
 
     def close(self) -> None:
         """Give up the descriptor of ocirun-init."""
-        fd, self._init = self._init, -1
+        fd = self._inits.pop(os.getpid(), -1)
         if fd >= 0:
             os.close(fd)
 
@@ -198,16 +198,17 @@ class Runtime:
 
     def _open_init(self) -> int:
         """Return the descriptor of the sealed ocirun-init; a fork of the host process makes its own."""
-        if self._init < 0:
-            from ocirun import _native
+        known = self._inits.get(os.getpid(), -1)
+        if known >= 0:
+            return known
+        from ocirun import _native
 
-            self.store.make_root()
-            fd = _native.open_init(self.store.root)
-            if self._init < 0:
-                self._init = fd
-            else:
-                os.close(fd)  # another thread was quicker
-        return self._init
+        self.store.make_root()
+        fd = _native.open_init(self.store.root)
+        known = self._inits.setdefault(os.getpid(), fd)
+        if known != fd:
+            os.close(fd)  # another thread was quicker
+        return known
 
     def plan(self, bundle: str, config_path: str | None = None) -> Plan:
         """Return what `create` would do with a bundle, without doing anything; works without root.
