@@ -70,6 +70,14 @@ def test_file_prefix(ocirun: RuntimeCommand, workdir: Path) -> None:
     assert json.loads(log.read_text())["id"] == "a"
 
 
+@pytest.mark.parametrize("destination", ["syslog:ocirun-test", "journald:ocirun-test"])
+def test_system_logs(ocirun: RuntimeCommand, destination: str) -> None:
+    """crun's other destinations: whether a daemon is there or not, the message is on stderr and nothing hangs."""
+    result = ocirun.call("state", "a", options=["--log", destination, "--log-format", "json"], timeout=5)
+    result.refused(NOT_FOUND)
+    assert not Path(destination).exists()
+
+
 @pytest.mark.parametrize("kind", ["fifo", "directory", "missing", "full"])
 def test_log_that_cannot_be_written(ocirun: RuntimeCommand, workdir: Path, kind: str) -> None:
     """R-27: a log that nobody reads, or that cannot be, neither blocks the command nor hides its message."""
