@@ -159,6 +159,47 @@ def test_orders_of_kill(words: list[str], arguments: list[str]) -> None:
     assert invocation.has("all") == ("--all" in words or "-a" in words)
 
 
+# What docker, containerd, buildah and podman called in recorded runs, with the commands that exist here.
+RECORDED = (
+    "--debug --root R --log L --log-format json create --bundle B --pid-file P ID",
+    "--debug --root R --log L --log-format json delete --force ID",
+    "--log L --log-format json run --bundle B ID",
+    "--root R --log L --log-format json create --bundle B --pid-file P --console-socket S ID",
+    "--root R --log L --log-format json create --bundle B --pid-file P --no-pivot ID",
+    "--root R --log L --log-format json create --bundle B --pid-file P ID",
+    "--root R --log L --log-format json delete --force ID",
+    "--root R --log L --log-format json delete ID",
+    "--root R --log L --log-format json kill --all ID SIG",
+    "--root R --log L --log-format json kill ID SIG",
+    "--root R --log L --log-format json start ID",
+    "--root R --log L --log-format json run --detach --pid-file P -no-subreaper --bundle B ID",
+    "--log-format=json --log L create --bundle B --pid-file P --console-socket S ID",
+    "--log-format=json --log L create --bundle B --pid-file P --preserve-fds 1 ID",
+    "--cgroup-manager disabled --log-format=json --log L create --bundle B --pid-file P ID",
+    "create --bundle B --pid-file P --no-new-keyring ID",
+    "delete --force ID",
+    "delete ID",
+    "kill ID SIG",
+    "start ID",
+    "state ID",
+)
+MEANING = {"root": "R", "log": "L", "log-format": "json", "bundle": "B", "pid-file": "P", "console-socket": "S",
+           "preserve-fds": "1", "cgroup-manager": "disabled"}  # fmt: skip
+
+
+@pytest.mark.parametrize("line", RECORDED)
+def test_recorded_calls(line: str) -> None:
+    """Each call of an engine is understood, every word of it."""
+    words = line.split()
+    invocation = parsed(*words)
+    assert invocation.command is not None
+    assert invocation.command.name in words
+    assert invocation.arguments == [word for word in words if word in ("ID", "SIG")]
+    assert invocation.values.items() <= MEANING.items()
+    options = {word.lstrip("-").partition("=")[0] for word in words if word.startswith("-")}
+    assert options == invocation.values.keys() | invocation.switches
+
+
 def test_letters_may_be_joined() -> None:
     """-qf json, -qfjson and -fjson -q are the same."""
     for words in (["-qf", "json"], ["-qfjson"], ["-qf=json"], ["-fjson", "-q"], ["-f", "json", "-q"]):
