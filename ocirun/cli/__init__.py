@@ -66,6 +66,7 @@ def _settle() -> None:
         except OSError:
             # Else the next file that we open would be the container's standard input, or our messages go into it.
             os.open("/dev/null", os.O_RDWR)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())  # what is blocked would neither interrupt us nor be passed on
     if _signal.getsignal(_SIGCHLD) == _signal.SIG_IGN:
         # The kernel would reap our children, and nobody could tell how they ended.
         _signal.signal(_SIGCHLD, _signal.SIG_DFL)

@@ -149,6 +149,16 @@ def test_many_signals(runtime: RuntimeCommand, bundle: Bundle) -> None:
         assert process.wait(10) == 21
 
 
+def test_signals_that_the_caller_blocks(runtime: RuntimeCommand, bundle: Bundle) -> None:
+    """A caller that blocks every signal while it starts us does not keep them from the container."""
+    bundle.seq(["on-signal", "15", "33"], "ready", "sleep")
+    with running(
+        runtime, bundle, preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+    ) as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 33
+
+
 def test_signals_that_the_caller_ignores(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """Under nohup a hang-up stays ignored."""
     bundle.seq(["on-signal", "1", "33"], ["on-signal", "15", "44"], "ready", "sleep")
