@@ -103,14 +103,14 @@ def test_bundle_that_cannot_be(
 
 
 @pytest.fixture
-def small_root(runtime: RuntimeCommand) -> Iterator[Callable[[str], None]]:
-    """Mount a small file system as the state root."""
+def small_disk(runtime: RuntimeCommand) -> Iterator[Callable[..., None]]:
+    """Mount a small file system, as the state root or elsewhere."""
     mounted = []
 
-    def mount(options: str) -> None:
-        runtime.root.mkdir(exist_ok=True)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "small", str(runtime.root)], check=True)
-        mounted.append(runtime.root)
+    def mount(options: str, path: Path = runtime.root) -> None:
+        path.mkdir(exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "small", str(path)], check=True)
+        mounted.append(path)
 
     yield mount
     runtime.cleanup()
@@ -142,11 +142,11 @@ def test_full_disk(
     runtime: RuntimeCommand,
     bundle: Bundle,
     oracle: HostSnapshot,
-    small_root: Callable[[str], None],
+    small_disk: Callable[..., None],
     options: str,
 ) -> None:
     """R-08: create on a state root without room fails with the reason, and leaves no container."""
-    small_root(options)
+    small_disk(options)
     if options.startswith("size=64k"):
         _fill(runtime.root)
     pid_file = bundle.path / "pid"
@@ -159,11 +159,23 @@ def test_full_disk(
     _clean_but_for_the_mount(oracle, runtime.root)
 
 
+def test_pid_file_on_a_full_disk(
+    runtime: RuntimeCommand, bundle: Bundle, workdir: Path, small_disk: Callable[..., None]
+) -> None:
+    """S-63: a pid file that cannot be written whole is an error, and neither it nor the container is left."""
+    small = workdir / "small"
+    small_disk("size=4k", small)
+    _fill(small)
+    runtime.try_create(bundle, "--pid-file", str(small / "pid")).refused("ENOSPC")
+    assert os.listdir(small) == ["@filler"]
+    runtime.call("state", bundle.id).refused(NOT_FOUND)
+
+
 def test_existing_containers_on_a_full_disk(
-    runtime: RuntimeCommand, sleeper: Bundle, small_root: Callable[[str], None]
+    runtime: RuntimeCommand, sleeper: Bundle, small_disk: Callable[..., None]
 ) -> None:
     """R-08: state, start, kill and delete of a container need no room."""
-    small_root("size=64k")
+    small_disk("size=64k")
     container = runtime.create(sleeper)
     _fill(runtime.root)
     assert container.status() == "created"
