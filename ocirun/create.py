@@ -198,7 +198,8 @@ class Creation:
 
     def _open_inputs(self) -> dict[str, int]:
         """Open what the plan's inputs stand for.  They are closed in this process when create returns."""
-        inputs = {"start": self._own(_native.listen(self.entry.short_path(START_SOCKET)))}
+        start = f"{self.entry.path}/{START_SOCKET}"
+        inputs = {"start": self._own(_native.listen(self.entry.short_path(START_SOCKET), start))}
         process = self.config.process
         if process is not None and process.terminal:
             inputs["console"] = self._open_console()
@@ -413,9 +414,7 @@ class Creation:
         for undo in reversed(self._undo):
             try:
                 undo()
-            except OSError as failure:
-                error.add_note(f"while undoing: {failure}")
-            except OcirunError as failure:
+            except (OSError, OcirunError) as failure:
                 error.add_note(f"while undoing: {failure}")
         if hasattr(self, "_init"):
             os.close(self._init.pidfd)
@@ -483,8 +482,10 @@ def write_pid_file(path: str, pid: int) -> None:
         finally:
             os.close(fd)
         os.rename(temporary, path)
-    except BaseException:
+    except BaseException as error:
         os.unlink(temporary)
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = path, None  # write(2) does not know it
         raise
 
 

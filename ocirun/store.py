@@ -158,11 +158,13 @@ class Entry:
             finally:
                 os.close(fd)
             os.rename(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
-        except BaseException:
+        except BaseException as error:
             try:
                 os.unlink(temporary, dir_fd=self.fd)
             except FileNotFoundError:
                 pass
+            if isinstance(error, OSError):
+                error.filename = f"{self.path}/{name}"  # write(2) and fsync(2) do not know it
             raise
 
     def read_record(self) -> Record:

@@ -133,9 +133,12 @@ def socketpair() -> tuple[int, int]:
     return pair[0], pair[1]
 
 
-def listen(path: str) -> int:
-    """Bind and listen on a SOCK_SEQPACKET socket; the path must be short (108 bytes), see `short_path`."""
-    return _check(lib.ocirun_listen(os.fsencode(path)), "bind", path)
+def listen(path: str, shown: str) -> int:
+    """Bind and listen on a SOCK_SEQPACKET socket; the path must be short (108 bytes), see `short_path`.
+
+    `shown` is the path that people know, for the message of an error.
+    """
+    return _check(lib.ocirun_listen(os.fsencode(path)), "bind", shown)
 
 
 def connect(path: str, *, stream: bool, timeout_s: float = 10.0) -> int:

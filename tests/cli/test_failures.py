@@ -151,7 +151,7 @@ def test_full_disk(
         _fill(runtime.root)
     pid_file = bundle.path / "pid"
     result = runtime.try_create(bundle, "--pid-file", str(pid_file))
-    result.refused("EROFS" if options == "ro" else "ENOSPC")
+    result.refused("EROFS" if options == "ro" else "ENOSPC", str(runtime.root))
     assert result.rc == 1
     assert not pid_file.exists()
     assert [name for name in os.listdir(runtime.root) if name != "@filler"] == []
@@ -166,7 +166,7 @@ def test_pid_file_on_a_full_disk(
     small = workdir / "small"
     small_disk("size=4k", small)
     _fill(small)
-    runtime.try_create(bundle, "--pid-file", str(small / "pid")).refused("ENOSPC")
+    runtime.try_create(bundle, "--pid-file", str(small / "pid")).refused(f"{small}/pid: ENOSPC")
     assert os.listdir(small) == ["@filler"]
     runtime.call("state", bundle.id).refused(NOT_FOUND)
 
