@@ -127,8 +127,7 @@ class Creation:
         )
         self.hooks = HookRunner(entry.id, bundle, executable, entry.path)
         self.hooks_ran = False
-        self.pid = 0
-        self.pidfd = -1
+        self.pid, self.pidfd = 0, -1
         self.record: Record = {}
         self._descriptors: list[int] = []
         self._undo: list[Callable[[], None]] = []
@@ -150,6 +149,7 @@ class Creation:
             self._roll_back(error)
             raise
         finally:
+            self._undo.clear()  # they refer to us: no work for the host's garbage collector
             self.cgroup.close()
             for fd in self._descriptors:
                 os.close(fd)
