@@ -13,6 +13,14 @@ from ocirun.errors import BundleError
 from ocirun.strict_json import MAX_BYTES
 
 
+def check_path(bundle: str) -> None:
+    """Refuse a bundle whose path no state document, which is JSON, could hold.  Errors: BundleError."""
+    try:
+        bundle.encode()
+    except UnicodeEncodeError:
+        raise BundleError(f"the bundle's path is not UTF-8: {ascii(bundle)}") from None
+
+
 def read_config(bundle: str, config_path: str | None = None) -> bytes:
     """Return the bytes of config.json, read once through one descriptor (V-17).
 

@@ -146,13 +146,14 @@ class Runtime:
     def _create_checked(
         self, container_id: str, bundle: str, config_path: str | None, options: CreateOptions
     ) -> Container:
-        from ocirun.bundle import read_config
+        from ocirun.bundle import check_path, read_config
         from ocirun.container import Container
         from ocirun.create import Creation
         from ocirun.host import HostFacts
         from ocirun.validate import validate_document
 
         facts = HostFacts()
+        check_path(bundle)
         text = read_config(bundle, config_path)
         config = validate_document(text, facts)
         seccomp = self._compile_seccomp(config)
