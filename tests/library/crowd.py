@@ -1,118 +1,106 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A program of 16 busy threads and much memory that makes containers through the library; prints what it saw as JSON.
+"""crowd.py STATE_ROOT BUNDLE COUNT MEBIBYTES: a program of 16 busy threads and much memory that makes containers.
 
-    crowd.py STATE_ROOT BUNDLE COUNT MEBIBYTES
+Prints {"pid": …} once all is running and it has made a few to warm up, waits for a line, makes COUNT more, prints
+what was before and after as JSON, and ends at a second line.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import resource
-import signal
 import sys
 import threading
+import time
+
+from library.attributes import descriptors, of_this_process, of_threads, read
 
 from ocirun import Runtime
 
-
-def read(path: str) -> str:
-    with open(path, encoding="utf-8", errors="replace") as file:
-        return file.read()
+THREADS = 16
+WARM_UP = 20
 
 
-def attributes() -> dict[str, object]:
-    """Everything of this process and its threads that a library could change."""
-    masks = {}
-    for task in os.listdir("/proc/self/task"):
-        status = read(f"/proc/self/task/{task}/status")
-        wanted = ("SigBlk", "SigIgn", "SigCgt", "NoNewPrivs", "Seccomp", "CapEff", "CapBnd", "CapInh", "Umask", "Uid")
-        masks[task] = [line for line in status.splitlines() if line.split(":")[0] in wanted]
+def footprint() -> dict[str, object]:
+    """Return what must not grow."""
     return {
-        "masks": masks,
-        "cwd": os.getcwd(),
-        "environ": dict(os.environ),
-        "limits": [resource.getrlimit(each) for each in range(16)],
-        "namespaces": sorted(os.readlink(f"/proc/self/ns/{name}") for name in os.listdir("/proc/self/ns")),
-        "oom": read("/proc/self/oom_score_adj"),
-        "handlers": [str(signal.getsignal(number)) for number in range(1, 32)],
-        "cgroup": read("/proc/self/cgroup"),
+        "descriptors": descriptors(),
+        "children": " ".join(read(f"/proc/self/task/{tid}/children") for tid in os.listdir("/proc/self/task")).split(),
+        "mounts": read("/proc/self/mountinfo").count("\n"),
+        "maps": read("/proc/self/maps").count("\n"),
+        "resident": int(read("/proc/self/statm").split()[1]) * os.sysconf("SC_PAGE_SIZE"),
+        "threads": threading.active_count(),
     }
 
 
-def resident() -> int:
-    return int(read("/proc/self/statm").split()[1]) * 4096
+class Crowd:
+    """Threads that compute, allocate, and open and close files while containers are made."""
 
+    def __init__(self) -> None:
+        self.turns = [0] * THREADS
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._work, args=(number,), daemon=True) for number in range(THREADS)]
+        for thread in self._threads:
+            thread.start()
 
-def descriptors() -> list[str]:
-    """All but those of the busy threads, which come and go, and the one that reads the list."""
-    found = []
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            target = os.readlink(f"/proc/self/fd/{name}")
-        except FileNotFoundError:
-            continue
-        if target != "/dev/null":
-            found.append(target)
-    return found
+    def _work(self, number: int) -> None:
+        while not self._stop.wait(0.001):
+            os.close(os.open("/dev/null", os.O_RDONLY))
+            sum(range(200))
+            bytearray(5000)
+            self.turns[number] += 1
 
-
-def children() -> str:
-    return read(f"/proc/self/task/{os.getpid()}/children")
+    def stop(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
 
 
 def main() -> None:
     root, bundle, count, mebibytes = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     ballast = [bytearray(os.urandom(4096) * 256) for _ in range(mebibytes)]
-    stop = threading.Event()
-
-    def busy() -> None:
-        turns = 0
-        while not stop.wait(0.001):
-            os.close(os.open("/dev/null", os.O_RDONLY))
-            turns += sum(range(200))
-
-    threads = [threading.Thread(target=busy) for _ in range(16)]
-    for thread in threads:
-        thread.start()
-    runtime = Runtime(root)
+    crowd = Crowd()
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    runtime = Runtime(root)
+    prefix = os.environ.get("OCIRUN_TEST_PREFIX", "crowd")
 
     def life(number: int) -> None:
-        with runtime.create(f"crowd-{number}", bundle, stdin=null, stdout=null, stderr=null) as container:
+        with runtime.create(f"{prefix}-{number}", bundle, stdin=null, stdout=null, stderr=null) as container:
             container.start()
-            assert container.wait(30) == 0
+            assert container.wait(60) == 0
             container.delete()
 
-    for number in range(20):
+    for number in range(WARM_UP):
         life(number)
-    stop_sampling = [attributes()]
-    before = (len(descriptors()), children(), resident(), len(read("/proc/self/mountinfo").splitlines()))
-    changed = 0
+    attributes, threads, before = of_this_process(), of_threads("self"), footprint()
+    print(json.dumps({"pid": os.getpid()}), flush=True)
+    sys.stdin.readline()
+    began = time.monotonic()
+    middle = before
     for number in range(count):
+        if number == count // 2:
+            middle = footprint()
         life(number)
-        if number % 50 == 0 and attributes() != stop_sampling[0]:
-            changed += 1
-    after = (len(descriptors()), children(), resident(), len(read("/proc/self/mountinfo").splitlines()))
-    same = attributes() == stop_sampling[0]
-    stop.set()
-    for thread in threads:
-        thread.join()
-    print(
-        json.dumps(
-            {
-                "made": count,
-                "ballast": len(ballast),
-                "descriptors": [before[0], after[0]],
-                "children": [before[1], after[1]],
-                "resident": [before[2], after[2]],
-                "mounts": [before[3], after[3]],
-                "same": same,
-                "changed": changed,
-                "left": len(runtime.list()),
-            }
-        )
-    )
+    seconds = time.monotonic() - began
+    after = footprint()
+    result = {
+        "made": count,
+        "seconds": seconds,
+        "ballast": len(ballast) << 20,
+        "before": before,
+        "middle": middle,
+        "after": after,
+        "turns": min(crowd.turns),
+        "same attributes": of_this_process() == attributes,
+        "same threads": of_threads("self") == threads,
+        "left": [state.id for state in runtime.list()],
+        "warnings": runtime.warnings,
+    }
+    print(json.dumps(result), flush=True)
+    # Not before we are no longer watched: an interpreter that ends changes a lot.
+    sys.stdin.readline()
+    crowd.stop()
+    runtime.close()
 
 
 main()
