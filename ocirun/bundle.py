@@ -18,7 +18,7 @@ def check_path(bundle: str) -> None:
     try:
         bundle.encode()
     except UnicodeEncodeError:
-        raise BundleError(f"the bundle's path is not UTF-8: {ascii(bundle)}") from None
+        raise BundleError(f"the bundle's path is not UTF-8: {bundle!a}") from None
 
 
 def read_config(bundle: str, config_path: str | None = None) -> bytes:
