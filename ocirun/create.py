@@ -9,80 +9,37 @@ from __future__ import annotations
 
 import os
 import stat
-import time
 
 from ocirun import _native, procfs
 from ocirun.cgroups import open_manager
-from ocirun.errors import BundleError, HookError, KernelError, OcirunError
+from ocirun.errors import BundleError, HookError, OcirunError
 from ocirun.hooks import HookRunner
 from ocirun.idmap import write_maps
 from ocirun.init.process import InitProcess
 from ocirun.init.protocol import AT_BARRIER, NEED_ID_MAPS
+from ocirun.inputs import Inputs
+from ocirun.intent import new_record
 from ocirun.plan import ops
 from ocirun.plan.build import Circumstances, build, join_bundle
 from ocirun.plan.mounts import CgroupMount
 from ocirun.spec.state import hook_state
-from ocirun.store import NOTIFY_DIRECTORY, SCHEMA_VERSION, START_SOCKET
+from ocirun.store import NOTIFY_DIRECTORY
 from ocirun.version import SPEC_VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from typing import Any
 
     from ocirun.host import HostFacts
+    from ocirun.inputs import CreateOptions
     from ocirun.plan.build import Plan
     from ocirun.plan.seccomp import CompiledFilter
-    from ocirun.spec.model import Config, Hook
+    from ocirun.spec.model import Config
     from ocirun.store import Entry, Record
 
 #: How long init may take between two messages when no hook of its own keeps it busy.
 INIT_DEADLINE_S = 60.0
-
-
-class CreateOptions:
-    """How a container is created; the parameters of `Runtime.create`, which documents them."""
-
-    __slots__ = (
-        "console_fd",
-        "console_socket",
-        "listen_fds",
-        "no_new_keyring",
-        "no_pivot",
-        "notify_socket",
-        "pass_fds",
-        "pid_file",
-        "pidfd_socket",
-        "stdio",
-        "timeout",
-    )
-
-    def __init__(
-        self,
-        *,
-        stdio: tuple[int | None, int | None, int | None] = (None, None, None),
-        console_socket: str | None = None,
-        console_fd: int | None = None,
-        pid_file: str | None = None,
-        pass_fds: Sequence[int] = (),
-        listen_fds: int = 0,
-        no_pivot: bool = False,
-        no_new_keyring: bool = False,
-        pidfd_socket: str | None = None,
-        notify_socket: str | None = None,
-        timeout: float | None = None,
-    ) -> None:
-        self.stdio = stdio
-        self.console_socket = console_socket
-        self.console_fd = console_fd
-        self.pid_file = pid_file
-        self.pass_fds = tuple(pass_fds)
-        self.listen_fds = listen_fds
-        self.no_pivot = no_pivot
-        self.no_new_keyring = no_new_keyring
-        self.pidfd_socket = pidfd_socket
-        self.notify_socket = notify_socket
-        self.timeout = timeout
 
 
 class Creation:
@@ -129,17 +86,18 @@ class Creation:
         self.hooks_ran = False
         self.pid, self.pidfd = 0, -1
         self.record: Record = {}
-        self._descriptors: list[int] = []
+        self.inputs = Inputs(entry, options)
         self._undo: list[Callable[[], None]] = []
 
     def run(self) -> None:
         """Create the container, or leave nothing of it."""
         try:
+            self._check_rootfs()
             self._save_intent()
-            inputs = self._open_inputs()
+            self.inputs.open(self.config, self.seccomp)
             self._make_birthplace()
             plan = self._build_plan()
-            init = self._spawn(plan, inputs)
+            init = self._spawn(plan)
             self._finish_cgroup_unless_forking()
             init.drive(self._handlers(), self._deadline())
             self.pid, self.pidfd = init.pid, init.pidfd
@@ -151,39 +109,9 @@ class Creation:
         finally:
             self._undo.clear()  # they refer to us: no work for the host's garbage collector
             self.cgroup.close()
-            for fd in self._descriptors:
-                os.close(fd)
+            self.inputs.close()
 
     # The steps, in order.
-
-    def _save_intent(self) -> None:
-        self._check_rootfs()
-        cgroup_record = self.cgroup.record()
-        creator = procfs.process_stat(os.getpid())
-        assert creator is not None
-        hooks = self.config.hooks
-        self.record = {
-            "schemaVersion": SCHEMA_VERSION,
-            "ociVersion": SPEC_VERSION,
-            "id": self.entry.id,
-            "bundle": self.bundle,
-            "rootfs": self.rootfs,
-            "created": _now(),
-            "owner": "root" if os.geteuid() == 0 else str(os.geteuid()),
-            "annotations": self.config.annotations,
-            "bootId": procfs.boot_id(),
-            "creator": {"pid": os.getpid(), "startTime": creator[1]},
-            "cgroup": cgroup_record,
-            "frozenFiles": frozen_files(self.cgroup),
-            "ownPidNamespace": any(each.type == "pid" for each in self.linux.namespaces),
-            "pidFile": self.options.pid_file,
-            "hooks": {
-                "poststart": [_hook_record(each) for each in hooks.poststart] if hooks else [],
-                "poststop": [_hook_record(each) for each in hooks.poststop] if hooks else [],
-            },
-            "init": None,
-        }
-        self.entry.write_record(self.record)
 
     def _check_rootfs(self) -> None:
         try:
@@ -196,41 +124,16 @@ class Creation:
         if not stat.S_ISDIR(mode):
             raise BundleError(f"/root/path: {self.rootfs}: not a directory", json_pointer="/root/path")
 
-    def _open_inputs(self) -> dict[str, int]:
-        """Open what the plan's inputs stand for.  They are closed in this process when create returns."""
-        start = f"{self.entry.path}/{START_SOCKET}"
-        inputs = {"start": self._own(_native.listen(self.entry.short_path(START_SOCKET), start))}
-        process = self.config.process
-        if process is not None and process.terminal:
-            inputs["console"] = self._open_console()
-        elif self.options.console_socket is not None:
-            raise OcirunError(
-                "/process/terminal: a console socket is of no use without a terminal",
-                json_pointer="/process/terminal",
-            )
-        if self.seccomp is not None and self.seccomp.listener_path is not None:
-            try:
-                agent = _native.connect(self.seccomp.listener_path, stream=True)
-            except KernelError as error:
-                error.json_pointer = "/linux/seccomp/listenerPath"
-                error.message = f"{error.json_pointer}: {error.message}"
-                raise
-            inputs["agent"] = self._own(agent)
-        if self.options.notify_socket is not None:
-            os.mkdir(NOTIFY_DIRECTORY, 0o755, dir_fd=self.entry.fd)
-        return inputs
-
-    def _open_console(self) -> int:
-        options = self.options
-        if options.console_fd is not None:
-            return options.console_fd
-        if options.console_socket is None:
-            raise OcirunError(
-                "/process/terminal: cannot allocate a terminal without a console socket",
-                json_pointer="/process/terminal",
-                hint="pass --console-socket, or run in the foreground",
-            )
-        return self._own(_native.connect(options.console_socket, stream=True))
+    def _save_intent(self) -> None:
+        self.record = new_record(
+            self.entry.id,
+            self.bundle,
+            self.rootfs,
+            self.config,
+            self.cgroup,
+            pid_file=self.options.pid_file,
+        )
+        self.entry.write_record(self.record)
 
     def _make_birthplace(self) -> None:
         """Make the cgroup that init is born in; those of version 1 are made while it works."""
@@ -240,23 +143,23 @@ class Creation:
             # Some hierarchies may be out of reach, which the plan has to know.
             self.cgroup.create()
 
-    def _spawn(self, plan: Plan, inputs: dict[str, int]) -> InitProcess:
+    def _spawn(self, plan: Plan) -> InitProcess:
         birthplace = self.cgroup.clone_into()
         if birthplace is not None:
-            self._own(birthplace)
+            self.inputs.own(birthplace)
         init = InitProcess.spawn(
             plan,
             self.entry.id,
             executable=self.executable,
             fallback_directory=self.entry.path,
-            stdio=self._stdio(),
+            stdio=self.inputs.stdio(),
             keep=self.options.pass_fds,
-            inputs=[inputs[name] for name in plan.inputs[1:]],
+            inputs=self.inputs.of(plan.inputs[1:]),
             cgroup=-1 if birthplace is None else birthplace,
         )
         self._undo.append(init.kill)
         self._init = init
-        self._own(init.sync)
+        self.inputs.own(init.sync)
         return init
 
     def _build_plan(self) -> Plan:
@@ -358,21 +261,12 @@ class Creation:
         if self.options.pid_file is not None:
             write_pid_file(self.options.pid_file, init.pid)
             self._undo.append(self._remove_pid_file)
-        if self.options.pidfd_socket is not None:
-            connection = self._own(_native.connect(self.options.pidfd_socket, stream=True))
-            _native.send_text(connection, b"standard", init.pidfd)
+        self.inputs.send_pidfd(init.pidfd)
         if self.seccomp is not None and self.seccomp.notify:
-            return self._own(_native.sealed_memfd("ocirun-agent", self._agent_text()))
+            return self.inputs.own(_native.sealed_memfd("ocirun-agent", self._agent_text()))
         return -1
 
     # What the steps need.
-
-    def _own(self, fd: int) -> int:
-        self._descriptors.append(fd)
-        return fd
-
-    def _stdio(self) -> list[int]:
-        return [number if fd is None else fd for number, fd in enumerate(self.options.stdio)]
 
     def _deadline(self) -> float | None:
         """Return how long init may keep silent: its own hooks may take their time."""
@@ -426,33 +320,6 @@ class Creation:
                 error.add_note(str(failed))
 
 
-def fill_stdio() -> list[int]:
-    """Open /dev/null in the place of each of 0-2 that the caller has closed, and return those, owned.
-
-    Otherwise a descriptor of ours would get that number, and become the container's (S-33).
-    """
-    opened: list[int] = []
-    while True:
-        fd = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        if fd > 2:
-            os.close(fd)
-            return opened
-        opened.append(fd)
-        if os.fstat(fd).st_rdev != os.makedev(1, 3):
-            raise OcirunError("/dev/null of the host is not the null device")
-
-
-def frozen_files(cgroup: Any) -> list[list[str]]:
-    """Return [file, content while frozen] pairs by which `state` sees that the container is paused."""
-    result = []
-    for hierarchy in cgroup.paths():
-        if "freezer" in hierarchy.controllers:
-            result.append([f"{hierarchy.directory}/freezer.state", "FROZEN"])
-        if hierarchy.version == 2:
-            result.append([f"{hierarchy.directory}/cgroup.freeze", "1"])
-    return result
-
-
 def cgroup_mounts(cgroup: Any) -> list[CgroupMount]:
     """Return the version 1 hierarchies as a mount of type "cgroup" shows them."""
     result = []
@@ -487,14 +354,3 @@ def write_pid_file(path: str, pid: int) -> None:
         if isinstance(error, OSError):
             error.filename, error.filename2 = path, None  # write(2) does not know it
         raise
-
-
-def _hook_record(hook: Hook) -> dict[str, object]:
-    return {"path": hook.path, "args": list(hook.args), "env": list(hook.env), "timeout": hook.timeout}
-
-
-def _now() -> str:
-    """Return the time as RFC 3339 in UTC with nanoseconds, as runc writes it."""
-    now = time.time_ns()
-    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 1_000_000_000))
-    return f"{seconds}.{now % 1_000_000_000:09d}Z"

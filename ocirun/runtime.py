@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ocirun.container import Container
-    from ocirun.create import CreateOptions
     from ocirun.hooks import HookRunner
+    from ocirun.inputs import CreateOptions
     from ocirun.plan.build import Plan
     from ocirun.plan.seccomp import CompiledFilter
     from ocirun.spec.model import Config
@@ -112,7 +112,7 @@ class Runtime:
         KernelError, DeadlineExceeded; after any of them nothing is left.
         Spec: runtime.md#create
         """
-        from ocirun.create import CreateOptions
+        from ocirun.inputs import CreateOptions
 
         options = CreateOptions(
             stdio=(stdin, stdout, stderr),
@@ -132,7 +132,7 @@ class Runtime:
     def _create(
         self, container_id: str, bundle: str, config_path: str | None, options: CreateOptions
     ) -> Container:
-        from ocirun.create import fill_stdio
+        from ocirun.inputs import fill_stdio
         from ocirun.store import check_id
 
         check_id(container_id)

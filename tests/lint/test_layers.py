@@ -22,7 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("spec", "host", "bundle"),
     ("plan", "cgroups", "idmap", "store", "notify"),
     ("init",),
-    ("hooks", "status"),
+    ("hooks", "status", "inputs", "intent"),
     ("create", "container", "validate", "features"),
     ("dry_run",),
     ("runtime",),

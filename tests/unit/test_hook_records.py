@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocirun.container import _hooks
-from ocirun.create import _hook_record
+from ocirun.intent import hook_record
 from ocirun.spec.model import Hook
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
@@ -28,5 +28,5 @@ HOOKS = st.fixed_dictionaries(
 def test_round_trip(documents: list[dict[str, Any]], kind: str) -> None:
     """A hook that went through the record is the hook of the document."""
     hooks = [Hook(document) for document in documents]
-    record = {"hooks": {"poststart": [], "poststop": [], kind: [_hook_record(hook) for hook in hooks]}}
+    record = {"hooks": {"poststart": [], "poststop": [], kind: [hook_record(hook) for hook in hooks]}}
     assert _hooks(json.loads(json.dumps(record)), kind) == hooks

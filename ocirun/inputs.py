@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How create was called, and what it opens for that: the plan's inputs, stdio, whom it tells.
+
+An input is a descriptor that is passed to init together with the plan.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ocirun import _native
+from ocirun.errors import KernelError, OcirunError
+from ocirun.store import NOTIFY_DIRECTORY, START_SOCKET
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ocirun.plan.seccomp import CompiledFilter
+    from ocirun.spec.model import Config
+    from ocirun.store import Entry
+
+
+class CreateOptions:
+    """How a container is created; the parameters of `Runtime.create`, which documents them."""
+
+    __slots__ = (
+        "console_fd",
+        "console_socket",
+        "listen_fds",
+        "no_new_keyring",
+        "no_pivot",
+        "notify_socket",
+        "pass_fds",
+        "pid_file",
+        "pidfd_socket",
+        "stdio",
+        "timeout",
+    )
+
+    def __init__(
+        self,
+        *,
+        stdio: tuple[int | None, int | None, int | None] = (None, None, None),
+        console_socket: str | None = None,
+        console_fd: int | None = None,
+        pid_file: str | None = None,
+        pass_fds: Sequence[int] = (),
+        listen_fds: int = 0,
+        no_pivot: bool = False,
+        no_new_keyring: bool = False,
+        pidfd_socket: str | None = None,
+        notify_socket: str | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        self.stdio = stdio
+        self.console_socket = console_socket
+        self.console_fd = console_fd
+        self.pid_file = pid_file
+        self.pass_fds = tuple(pass_fds)
+        self.listen_fds = listen_fds
+        self.no_pivot = no_pivot
+        self.no_new_keyring = no_new_keyring
+        self.pidfd_socket = pidfd_socket
+        self.notify_socket = notify_socket
+        self.timeout = timeout
+
+
+class Inputs:
+    """The descriptors that one create opens, by the names that a plan has for them.
+
+    Owns all that `own` was given; close() gives them up.  `open` is called once.
+    """
+
+    __slots__ = ("_entry", "_named", "_options", "_owned")
+
+    def __init__(self, entry: Entry, options: CreateOptions) -> None:
+        self._entry = entry
+        self._options = options
+        self._named: dict[str, int] = {}
+        self._owned: list[int] = []
+
+    def own(self, fd: int) -> int:
+        """Close this descriptor, which is returned, together with the others."""
+        self._owned.append(fd)
+        return fd
+
+    def close(self) -> None:
+        """Close everything that was opened."""
+        for fd in self._owned:
+            os.close(fd)
+        self._owned.clear()
+
+    def open(self, config: Config, seccomp: CompiledFilter | None) -> None:
+        """Open what the plan's inputs stand for.  Errors: KernelError, OcirunError"""
+        start = f"{self._entry.path}/{START_SOCKET}"
+        self._named["start"] = self.own(_native.listen(self._entry.short_path(START_SOCKET), start))
+        if config.process is not None and config.process.terminal:
+            self._named["console"] = self._open_console()
+        elif self._options.console_socket is not None:
+            raise OcirunError(
+                "/process/terminal: a console socket is of no use without a terminal",
+                json_pointer="/process/terminal",
+            )
+        if seccomp is not None and seccomp.listener_path is not None:
+            self._named["agent"] = self._connect_agent(seccomp.listener_path)
+        if self._options.notify_socket is not None:
+            os.mkdir(NOTIFY_DIRECTORY, 0o755, dir_fd=self._entry.fd)
+
+    def _open_console(self) -> int:
+        options = self._options
+        if options.console_fd is not None:
+            return options.console_fd
+        if options.console_socket is None:
+            raise OcirunError(
+                "/process/terminal: cannot allocate a terminal without a console socket",
+                json_pointer="/process/terminal",
+                hint="pass --console-socket, or run in the foreground",
+            )
+        return self.own(_native.connect(options.console_socket, stream=True))
+
+    def _connect_agent(self, path: str) -> int:
+        try:
+            return self.own(_native.connect(path, stream=True))
+        except KernelError as error:
+            error.json_pointer = "/linux/seccomp/listenerPath"
+            error.message = f"{error.json_pointer}: {error.message}"
+            raise
+
+    def of(self, names: Sequence[str]) -> list[int]:
+        """Return the descriptors of these inputs, borrowed."""
+        return [self._named[name] for name in names]
+
+    def stdio(self) -> list[int]:
+        """Return what becomes 0, 1 and 2 of the process, borrowed."""
+        return [number if fd is None else fd for number, fd in enumerate(self._options.stdio)]
+
+    def send_pidfd(self, pidfd: int) -> None:
+        """Give init's pidfd to the socket of `pidfd_socket`, if there is one."""
+        if self._options.pidfd_socket is not None:
+            connection = self.own(_native.connect(self._options.pidfd_socket, stream=True))
+            _native.send_text(connection, b"standard", pidfd)
+
+
+def fill_stdio() -> list[int]:
+    """Open /dev/null in the place of each of 0-2 that the caller has closed, and return those, owned.
+
+    Otherwise a descriptor of ours would get that number, and become the container's (S-33).
+    """
+    opened: list[int] = []
+    while True:
+        fd = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        if fd > 2:
+            os.close(fd)
+            return opened
+        opened.append(fd)
+        if os.fstat(fd).st_rdev != os.makedev(1, 3):
+            raise OcirunError("/dev/null of the host is not the null device")
