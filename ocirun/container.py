@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import time
-from errno import ENOSYS, EPERM, ESRCH
+from errno import ECONNRESET, ENOSYS, EPERM, EPIPE, ESRCH
 
 from ocirun import _native, procfs, status
 from ocirun.cgroups import open_manager
 from ocirun.errors import (
+    ContainerNotFound,
     ContainerNotRunning,
     CorruptState,
     HookError,
@@ -82,7 +83,7 @@ class Container:
             os.close(fd)
 
     def pidfd(self) -> int:
-        """Return a pidfd of the container's process, owned by the caller.
+        """Return a pidfd of the container's process, owned by the caller; also of one that nobody has reaped yet.
 
         Errors: ContainerNotRunning.
         """
@@ -90,7 +91,7 @@ class Container:
             return os.dup(self._pidfd)
         entry = self._open()
         try:
-            fd = open_pidfd(entry.read_record())
+            fd = open_pidfd(entry.read_record(), or_zombie=True)
         finally:
             entry.close()
         if fd < 0:
@@ -130,7 +131,7 @@ class Container:
             except HookError as error:
                 # runtime.md step 7: a failed startContainer hook continues at "the container is destroyed".
                 self._destroy(entry, record)
-                self._run_poststop(record, error)
+                self.run_poststop(record, error)
                 raise
             entry.unlink(START_SOCKET)
         except BaseException:
@@ -174,7 +175,12 @@ class Container:
                 f"cannot start: init does not listen ({error})", status=STOPPED, container_id=self.id
             ) from error
         try:
-            _native.send(connection, START)
+            try:
+                _native.send(connection, START)
+            except KernelError as error:
+                if error.errno not in (EPIPE, ECONNRESET):
+                    raise
+                # init went away: what follows says why
             # startContainer hooks without a timeout may take as long as they like.
             wait_executed(connection, self.id, timeout)
         finally:
@@ -265,27 +271,35 @@ class Container:
         entry = self._open()
         try:
             entry.lock()
-            try:
-                record = entry.read_record()
-            except FileNotFoundError:
-                # A create that died before its intent was saved has made nothing but the directory.
-                entry.remove()
-                return
-            except CorruptState as error:
-                # What it named can be found no more; without it nothing is removed, so that it can be mended.
-                error.hint = f"what is left of the container is in {entry.path}"
-                raise
-            now, _ = status.compute(entry, record)
-            if now not in (STOPPED, CREATED) and not force:
-                raise InvalidStatus(
-                    f"cannot delete container {self.id} that is not stopped: {now}",
-                    status=now,
-                    container_id=self.id,
-                )
-            self._destroy(entry, record)
+            record = self.delete_locked(entry, force=force)
         finally:
             entry.close()
-        self._run_poststop(record)
+        if record is not None:
+            self.run_poststop(record)
+
+    def delete_locked(self, entry: Entry, *, force: bool) -> Record | None:
+        """Remove what create made; the caller holds the entry's lock, and runs the poststop hooks of the record.
+
+        None comes back where create died before its intent was saved: it has made nothing but the directory.
+        """
+        try:
+            record = entry.read_record()
+        except ContainerNotFound:
+            entry.remove()
+            return None
+        except CorruptState as error:
+            # What it named can be found no more; without it nothing is removed, so that it can be mended.
+            error.hint = f"what is left of the container is in {entry.path}"
+            raise
+        now, _ = status.compute(entry, record)
+        if now not in (STOPPED, CREATED) and not force:
+            raise InvalidStatus(
+                f"cannot delete container {self.id} that is not stopped: {now}",
+                status=now,
+                container_id=self.id,
+            )
+        self._destroy(entry, record)
+        return record
 
     def _destroy(self, entry: Entry, record: Record) -> None:
         fd = self._pidfd if self._pidfd >= 0 else open_pidfd(record, or_zombie=True)
@@ -323,7 +337,8 @@ class Container:
         if self._exit_code is None and code is not None:
             self._exit_code = exit_code(code)
 
-    def _run_poststop(self, record: Record, error: HookError | None = None) -> None:
+    def run_poststop(self, record: Record, error: HookError | None = None) -> None:
+        """Run the poststop hooks of a record.  Failures become notes of *error*, or warnings of the runtime."""
         hooks = _hooks(record, "poststop")
         if not hooks:
             return

@@ -97,6 +97,7 @@ class Creation:
             self.inputs.open(self.config, self.seccomp)
             self._make_birthplace()
             plan = self._build_plan()
+            self._two_steps = plan.two_steps
             init = self._spawn(plan)
             self._finish_cgroup_unless_forking()
             init.drive(self._handlers(), self._deadline())
@@ -163,18 +164,19 @@ class Creation:
         return init
 
     def _build_plan(self) -> Plan:
-        layout = self.facts.cgroup_layout
+        unified = self.facts.cgroup_layout == "unified"
         notify = self.options.notify_socket is not None
-        plan = build(
+        return build(
             self.config,
             Circumstances(
                 self.bundle,
                 self.entry.id,
                 available_capabilities=self._available_capabilities(),
+                last_capability=self.facts.cap_last_cap,
                 in_user_namespace=self.facts.in_user_namespace,
                 privileged=self.facts.euid == 0,
-                unified=layout == "unified",
-                cgroups=[] if layout == "unified" else cgroup_mounts(self.cgroup),
+                unified=unified,
+                cgroups=[] if unified else cgroup_mounts(self.cgroup),
                 join_paths=self.cgroup.join_paths(),
                 seccomp=self.seccomp,
                 keep_count=len(self.options.pass_fds),
@@ -184,8 +186,6 @@ class Creation:
                 notify_directory=f"{self.entry.path}/{NOTIFY_DIRECTORY}" if notify else None,
             ),
         )
-        self._two_steps = plan.two_steps
-        return plan
 
     def _available_capabilities(self) -> int:
         """Return what can be given: all that the kernel knows in a user namespace, otherwise what we have."""

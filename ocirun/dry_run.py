@@ -32,6 +32,7 @@ def plan_document(text: bytes, bundle: str, facts: HostFacts | None = None) -> P
             bundle,
             EXAMPLE_ID,
             available_capabilities=(1 << (facts.cap_last_cap + 1)) - 1,
+            last_capability=facts.cap_last_cap,
             in_user_namespace=facts.in_user_namespace,
             unified=unified,
             cgroups=mounts,

@@ -10,9 +10,9 @@ import builtins
 import os
 
 from ocirun import status
-from ocirun.errors import ContainerNotFound, CorruptState, OcirunError
+from ocirun.errors import Busy, ContainerNotFound, CorruptState, OcirunError
 from ocirun.spec.state import UNKNOWN, State
-from ocirun.store import SECCOMP_CACHE, Store, remove_flat
+from ocirun.store import SECCOMP_CACHE, Store, remove_leftover
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ocirun.plan.build import Plan
     from ocirun.plan.seccomp import CompiledFilter
     from ocirun.spec.model import Config
+    from ocirun.store import Entry
 
 
 def default_root() -> str:
@@ -229,9 +230,6 @@ class Runtime:
         entry = self.store.open(container_id)
         try:
             record = entry.read_record()
-        except FileNotFoundError:
-            # A create at its very beginning, or one that died there.
-            raise ContainerNotFound("container does not exist", container_id=container_id) from None
         finally:
             entry.close()
         pid = record["init"]["pid"] if record["init"] else 0
@@ -242,8 +240,6 @@ class Runtime:
         entry = self.store.open(container_id)
         try:
             return status.state_of(entry, entry.read_record())
-        except FileNotFoundError:
-            raise ContainerNotFound("container does not exist", container_id=container_id) from None
         finally:
             entry.close()
 
@@ -257,7 +253,7 @@ class Runtime:
                 continue  # removed meanwhile, or no id of ours
             try:
                 states.append(status.state_of(entry, entry.read_record()))
-            except FileNotFoundError:
+            except ContainerNotFound:
                 continue
             except (CorruptState, KeyError, TypeError) as error:
                 states.append(State(container_id, UNKNOWN, error=str(error)))
@@ -284,29 +280,36 @@ class Runtime:
         removed = []
         for path in self.store.leftovers():
             name = os.path.basename(path)
-            remove_flat(path)
-            removed.append(name[1:].rsplit(".", 1)[0])
-        for container_id in list(self.store.ids()):
-            if self._is_abandoned(container_id):
-                self.delete(container_id, force=True)
-                removed.append(container_id)
+            if remove_leftover(path):
+                removed.append(name[1:].rsplit(".", 1)[0])
+        removed += [each for each in self.store.ids() if self._remove_abandoned(each)]
         return removed
 
-    def _is_abandoned(self, container_id: str) -> bool:
+    def _remove_abandoned(self, container_id: str) -> bool:
+        """Remove a container that nobody is creating any more; says whether it was one.
+
+        Judged and removed under one lock.  Whoever holds it now is at work on the container: nothing is abandoned.
+        """
+        from ocirun.container import Container
+
         try:
             entry = self.store.open(container_id)
         except OcirunError:
             return False
         try:
-            record = entry.read_record()
-        except FileNotFoundError:
-            # No intent yet: abandoned unless its creator holds the lock.
-            return not entry.is_locked()
-        except CorruptState:
+            entry.lock(0)
+            if not _is_abandoned(entry):
+                return False
+            container = Container(self, container_id, "", 0, -1)
+            record = container.delete_locked(entry, force=True)
+        except (Busy, ContainerNotFound, CorruptState):
             return False
         finally:
             entry.close()
-        return record["init"] is None and not status.is_creator_alive(record)
+        if record is None:
+            return False  # there was a directory and no container yet
+        container.run_poststop(record)
+        return True
 
     def hook_runner(self, container_id: str, bundle: str) -> HookRunner:
         """Return what runs hooks in the runtime namespace."""
@@ -317,3 +320,12 @@ class Runtime:
     def warn(self, problem: object) -> None:
         """Note something that is no error."""
         self.warnings.append(str(problem))
+
+
+def _is_abandoned(entry: Entry) -> bool:
+    """Say whether the creator of a container, whose lock we hold, died before it was created."""
+    try:
+        record = entry.read_record()
+    except ContainerNotFound:
+        return True  # no intent yet, and a creator would hold the lock
+    return record["init"] is None and not status.is_creator_alive(record)

@@ -99,17 +99,6 @@ class Entry:
             self.close()
             raise ContainerNotFound("container does not exist", container_id=self.id)
 
-    def is_locked(self) -> bool:
-        """Say whether some operation holds the lock right now."""
-        import fcntl
-
-        try:
-            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        fcntl.flock(self.fd, fcntl.LOCK_UN)
-        return False
-
     def _is_current(self) -> bool:
         """Say whether the path still leads to this directory: it may have been removed, and made anew."""
         try:
@@ -168,8 +157,14 @@ class Entry:
             raise
 
     def read_record(self) -> Record:
-        """Return the record.  Errors: CorruptState; FileNotFoundError where it was never written."""
-        content = self.read(RECORD)
+        """Return the record.
+
+        Errors: CorruptState; ContainerNotFound where it was never written, or was removed since the entry was opened.
+        """
+        try:
+            content = self.read(RECORD)
+        except FileNotFoundError:
+            raise ContainerNotFound("container does not exist", container_id=self.id) from None
         try:
             record = loads(content, what=RECORD)
         except OcirunError as error:
@@ -232,18 +227,54 @@ class Entry:
         remove_flat(doomed)
 
 
+def remove_leftover(path: str) -> bool:
+    """Remove a directory on its way out, unless whoever renamed it still holds the lock and is at it."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    entry = Entry(os.path.basename(path), path, fd)
+    try:
+        entry.lock(0)
+        remove_flat(path)
+    except (Busy, ContainerNotFound):
+        return False
+    finally:
+        entry.close()
+    return True
+
+
 def remove_flat(path: str) -> None:
-    """Remove a container's directory: files, and one level of directories of files; links are not followed."""
-    with os.scandir(path) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                with os.scandir(entry.path) as below:
-                    for each in below:
-                        os.unlink(each.path)
-                os.rmdir(entry.path)
-            else:
-                os.unlink(entry.path)
-    os.rmdir(path)
+    """Remove a container's directory: files, and one level of directories of files; links are not followed.
+
+    Of several that remove it at once (delete, and gc beside it) each does what the others have not done yet.
+    """
+    for directory in _directories_below(path):
+        for name in _names_in(directory):
+            try:
+                os.unlink(os.path.join(directory, name))
+            except FileNotFoundError:
+                pass
+        try:
+            os.rmdir(directory)
+        except FileNotFoundError:
+            pass
+
+
+def _directories_below(path: str) -> list[str]:
+    """Return the directories in *path*, and *path* as the last."""
+    try:
+        with os.scandir(path) as entries:
+            return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)] + [path]
+    except FileNotFoundError:
+        return []
+
+
+def _names_in(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except FileNotFoundError:
+        return []
 
 
 class Store:
@@ -258,23 +289,27 @@ class Store:
         """Make the directory of a new container, locked.  Errors: InvalidContainerId, ContainerExists, OSError."""
         check_id(container_id)
         path = os.path.join(self.root, container_id)
-        try:
-            os.mkdir(path, 0o711)
-        except FileNotFoundError:
-            self.make_root()
-            return self.create(container_id)
-        except FileExistsError:
-            raise ContainerExists(
-                f"container with given ID already exists: {container_id}", container_id=container_id
-            ) from None
-        try:
-            self._check_owner()
-        except BaseException:
-            os.rmdir(path)
-            raise
-        entry = self._open(container_id, path)
-        entry.lock()
-        return entry
+        while True:
+            try:
+                os.mkdir(path, 0o711)
+            except FileNotFoundError:
+                self.make_root()
+                continue
+            except FileExistsError:
+                raise ContainerExists(
+                    f"container with given ID already exists: {container_id}", container_id=container_id
+                ) from None
+            try:
+                self._check_owner()
+            except BaseException:
+                os.rmdir(path)
+                raise
+            try:
+                entry = self._open(container_id, path)
+                entry.lock()
+            except ContainerNotFound:
+                continue  # an empty directory that nobody has locked is what gc looks for: it was quicker
+            return entry
 
     def _check_owner(self) -> None:
         """Refuse a root in which somebody else could have prepared, or could change, what we rely on (S-62)."""

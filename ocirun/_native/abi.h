@@ -89,7 +89,7 @@ enum ocirun_opcode {
 					 * period in ns, three uint64_t */
 	OCIRUN_OP_IO_PRIORITY,		/* number0 = class and level as ioprio_set(2) has them */
 	OCIRUN_OP_MEMORY_POLICY,	/* number0 = mode and flags, 1 = bits in text0; text0 = node mask of uint64_t */
-	OCIRUN_OP_BOUNDING,		/* number0 = capabilities kept */
+	OCIRUN_OP_BOUNDING,		/* number0 = capabilities kept, number1 = the last that the kernel knows */
 	OCIRUN_OP_IDS,			/* number0 = uid, 1 = gid; text0 = additional gids, an array of uint32_t */
 	OCIRUN_OP_CAPABILITIES,		/* number0 = effective, 1 = permitted, 2 = inheritable, 3 = ambient */
 	OCIRUN_OP_NO_NEW_PRIVILEGES,

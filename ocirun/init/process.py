@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from errno import ECONNRESET, EPIPE
 
 from ocirun import _native
 from ocirun.errors import DeadlineExceeded, InitDied, InternalError, KernelError
@@ -86,7 +87,16 @@ class InitProcess:
             handler = handlers.get(step)
             rights = handler() if handler is not None else -1
             if message.kind != INIT_PID:
-                _native.send(self.sync, PROCEED, rights)
+                self._proceed(rights)
+
+    def _proceed(self, rights: int) -> None:
+        try:
+            _native.send(self.sync, PROCEED, rights)
+        except KernelError as error:
+            if error.errno not in (EPIPE, ECONNRESET):
+                raise
+            self._receive(0)  # what it said last, or that it died
+            raise InitDied("ocirun-init went away", container_id=self._id) from error
 
     def _receive(self, timeout_s: float | None) -> _native.Message:
         try:

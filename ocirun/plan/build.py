@@ -80,6 +80,7 @@ class Circumstances:
         "in_user_namespace",
         "join_paths",
         "keep_count",
+        "last_capability",
         "listen_fds",
         "new_keyring",
         "no_pivot",
@@ -95,6 +96,7 @@ class Circumstances:
         container_id: str,
         *,
         available_capabilities: int = (1 << 41) - 1,
+        last_capability: int = 40,
         in_user_namespace: bool = False,
         privileged: bool = True,
         unified: bool = True,
@@ -110,6 +112,7 @@ class Circumstances:
         self.bundle = bundle
         self.container_id = container_id
         self.available_capabilities = available_capabilities
+        self.last_capability = last_capability
         self.in_user_namespace = in_user_namespace
         self.privileged = privileged
         self.unified = unified
@@ -453,6 +456,7 @@ class _Builder:
             build_identity(
                 process,
                 self.capabilities,
+                last_capability=self.circumstances.last_capability,
                 hold_admin=seccomp is not None and not no_new_privileges,
                 set_groups=self.circumstances.privileged,
             )

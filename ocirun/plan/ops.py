@@ -278,8 +278,9 @@ def memory_policy(mode: int, mask: bytes | None, bits: int) -> Op:
     return Op("MEMORY_POLICY", "/linux/memoryPolicy", (mask,), (mode, bits))
 
 
-def bounding(kept: int) -> Op:
-    return Op("BOUNDING", "/process/capabilities/bounding", (), (kept,))
+def bounding(kept: int, last: int) -> Op:
+    """Drop all but *kept*, up to *last*, the highest of this kernel: no EINVAL can end the work early."""
+    return Op("BOUNDING", "/process/capabilities/bounding", (), (kept, last))
 
 
 def ids(uid: int, gid: int, groups: bytes | None, origin: str) -> Op:

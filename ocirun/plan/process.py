@@ -185,7 +185,12 @@ def parse_ranges(text: str) -> list[tuple[int, int]]:
 
 
 def build_identity(
-    process: Process, sets: CapabilitySets, *, hold_admin: bool, set_groups: bool
+    process: Process,
+    sets: CapabilitySets,
+    *,
+    last_capability: int,
+    hold_admin: bool,
+    set_groups: bool,
 ) -> list[Op]:
     """Return the change to the process's user and capabilities.
 
@@ -198,7 +203,7 @@ def build_identity(
         groups = b"".join(gid.to_bytes(4, byteorder) for gid in user.additional_gids)
     held = CAP_SYS_ADMIN if hold_admin else 0
     return [
-        ops.bounding(sets.bounding),
+        ops.bounding(sets.bounding, last_capability),
         ops.chdir(process.cwd, "/process/cwd", ops.TOLERANT),
         ops.ids(user.uid, user.gid, groups, "/process/user"),
         ops.chdir(process.cwd, "/process/cwd", ops.RETRY),

@@ -34,7 +34,8 @@ def main() -> None:
     stop = threading.Event()
     if how == "thread":
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        threading.Thread(target=reap_for_ever, args=(reaped, stop)).start()
+        reaper = threading.Thread(target=reap_for_ever, args=(reaped, stop))
+        reaper.start()
     else:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     codes: list[object] = []
@@ -52,6 +53,8 @@ def main() -> None:
                     container.delete()
         left = [state.id for state in runtime.list()]
     stop.set()
+    if how == "thread":
+        reaper.join()
     zombies = []
     for tid in os.listdir("/proc/self/task"):
         with open(f"/proc/self/task/{tid}/children") as file:

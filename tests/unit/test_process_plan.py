@@ -86,7 +86,11 @@ def test_capability_numbers() -> None:
 def test_groups(groups: list[int], privileged: bool) -> None:
     """Exactly the groups of the document, always set where that is possible: the caller's must not survive (V-10)."""
     built = build_identity(
-        process(user={"uid": 5, "gid": 6, "additionalGids": groups}), NOTHING, hold_admin=False, set_groups=privileged
+        process(user={"uid": 5, "gid": 6, "additionalGids": groups}),
+        NOTHING,
+        last_capability=40,
+        hold_admin=False,
+        set_groups=privileged,
     )
     (ids,) = [op for op in built if op.name == "IDS"]
     assert ids.numbers == (5, 6)

@@ -76,11 +76,57 @@ def test_refused_ids(name: str, root: Store) -> None:
 # Making and finding
 
 
+@pytest.mark.parametrize("moment", ["made", "opened"])
+def test_create_beside_gc(root: Store, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    """R-02: whoever takes the directory away between its making and its locking makes create begin again."""
+    real = Store._open
+
+    def open_beside_gc(self: Store, container_id: str, path: str) -> Entry:
+        monkeypatch.setattr(Store, "_open", real)
+        if moment == "made":
+            os.rmdir(path)
+        entry = real(self, container_id, path)
+        os.rmdir(path)
+        return entry
+
+    monkeypatch.setattr(Store, "_open", open_beside_gc)
+    made = root.create("c1")
+    assert os.path.isdir(made.path)
+    with pytest.raises(Busy):
+        root.open("c1").lock(0)
+    made.close()
+
+
+@pytest.mark.parametrize("at", ["~c1.1/a", "~c1.1/notify/b", "~c1.1/notify", "~c1.1"])
+def test_two_remove_one_directory(root: Store, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
+    """R-02: what another remover took away at any step is no error."""
+    doomed = os.path.join(root.root, "~c1.1")
+    os.makedirs(os.path.join(doomed, "notify"))
+    for name in ("a", "notify/b"):
+        with open(os.path.join(doomed, name), "w", encoding="utf-8"):
+            pass
+
+    def first(call: Any) -> Any:
+        def other_was_quicker(path: str) -> None:
+            if path == os.path.join(root.root, at):
+                call(path)
+            call(path)
+
+        return other_was_quicker
+
+    monkeypatch.setattr(os, "unlink", first(os.unlink))
+    monkeypatch.setattr(os, "rmdir", first(os.rmdir))
+    store.remove_flat(doomed)
+    assert not os.path.lexists(doomed)
+    store.remove_flat(doomed)
+
+
 def test_create(root: Store) -> None:
     """The root is made when it is needed, for its owner only; the directory is locked; the id is taken."""
     made = root.create("c1")
     assert stat.S_IMODE(os.stat(root.root).st_mode) == 0o700
-    assert root.open("c1").is_locked()
+    with pytest.raises(Busy):
+        root.open("c1").lock(0)
     with pytest.raises(ContainerExists) as info:
         root.create("c1")
     assert isinstance(info.value, FileExistsError)
@@ -193,7 +239,7 @@ def test_other_versions_are_corrupt(entry: Entry, document: object) -> None:
 
 def test_no_record_yet(entry: Entry) -> None:
     """Before the intent was saved there is none, which is no corruption."""
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ContainerNotFound):
         entry.read_record()
 
 
@@ -326,7 +372,8 @@ def test_lock_of_what_went_away(root: Store, entry: Entry) -> None:
     again = root.create("c1")
     with pytest.raises(ContainerNotFound):
         later.lock(1)
-    assert root.open("c1").is_locked()
+    with pytest.raises(Busy):
+        root.open("c1").lock(0)
     again.close()
 
 
