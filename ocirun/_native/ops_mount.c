@@ -179,7 +179,7 @@ int op_rootfs(struct context *ctx) {
 	*slot = FD_NONE;
 	/* A clone of a shared mount is a peer of it: mounts below must not travel back to the host, and pivot_root(2)
 	 * refuses a shared root. */
-	return set_attributes(ctx, ctx->root, 0, 0, NUMBER(0), 0, 1);
+	return set_attributes(ctx, ctx->root, 0, 0, NUMBER(0) & ~(uint64_t)MS_REC, (NUMBER(0) & MS_REC) != 0, 1);
 }
 
 /* Resolve the destination of a mount, making it with the source's type where it is missing. */

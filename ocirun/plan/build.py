@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from ocirun.plan import ops
 from ocirun.plan.devices import build_bound_nodes, build_links, build_nodes
-from ocirun.plan.mounts import MountBuilder, normalize
+from ocirun.plan.mounts import SEVERED, MountBuilder, normalize
 from ocirun.plan.namespaces import CLONE_FLAGS, Namespaces
 from ocirun.plan.process import (
     PERSONALITIES,
@@ -216,6 +216,7 @@ class _Builder:
             circumstances.bundle,
             self.slots,
             early=self.early,
+            user_namespace=self.user_namespace,
             cgroups=circumstances.cgroups,
             unified=circumstances.unified,
             own_cgroup_namespace=self.namespaces.has("cgroup"),
@@ -295,6 +296,8 @@ class _Builder:
         if not self.early:
             result.append(ops.open_tree(self.root_slot, self.root_path, True, "/root/path"))
         own = MS_SLAVE if wanted in (MS_SLAVE, MS_SHARED) else MS_PRIVATE
+        if self.user_namespace:
+            own = SEVERED
         top = MS_PRIVATE if wanted == MS_SHARED else MS_SLAVE
         result.append(ops.rootfs(self.root_slot, self.root_path, own, top))
         own_view = self._into_cgroup()
@@ -342,7 +345,7 @@ class _Builder:
             return []
         slot = self.slots.new()
         opened = ops.open_tree(slot, directory, False, "")
-        bound = ops.bind(slot, "/run/notify", "")
+        bound = ops.bind(slot, "/run/notify", "", propagation=SEVERED if self.user_namespace else 0)
         if self.early:
             self.mounts.before_user.append(opened)
             return [bound]

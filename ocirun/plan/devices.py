@@ -7,6 +7,7 @@ Spec: config-linux.md#default-devices, config-linux.md#devices; Kernel: mknod(2)
 from __future__ import annotations
 
 from ocirun.plan import ops
+from ocirun.plan.mounts import SEVERED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def build_bound_nodes(linux: Linux, slots: Slots) -> tuple[list[Op], list[Op]]:
     for node in _nodes(linux):
         slot = slots.new()
         before.append(ops.open_tree(slot, _host_path(node), False, node.origin))
-        below.append(ops.bind(slot, node.path, node.origin, flags=ops.NO_SYMLINKS))
+        below.append(ops.bind(slot, node.path, node.origin, propagation=SEVERED, flags=ops.NO_SYMLINKS))
     return before, below
 
 

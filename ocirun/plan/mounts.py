@@ -7,7 +7,14 @@ Spec: config.md#mounts, config-linux.md; Kernel: open_tree(2), move_mount(2), mo
 from __future__ import annotations
 
 from ocirun.plan import ops
-from ocirun.spec.mount_options import MountOptions, parse_options
+from ocirun.spec.mount_options import (
+    MS_PRIVATE,
+    MS_REC,
+    MS_SLAVE,
+    MS_UNBINDABLE,
+    MountOptions,
+    parse_options,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +23,12 @@ if TYPE_CHECKING:
     from ocirun.plan.ops import Op
     from ocirun.plan.slots import Slots
     from ocirun.spec.model import Mount
+
+#: Propagation of the clone of a mount of the host's that was made before the container's user namespace.  The kernel
+#: makes mounts slaves when a mount namespace is copied into another user namespace, but a detached clone is not copied:
+#: it stays a peer of what it was cloned from, and what the container mounts on it would appear on the host.
+#: Kernel: mount_namespaces(7)
+SEVERED = MS_SLAVE | MS_REC
 
 #: Places on procfs that engines (lxcfs) may cover; all else below /proc is refused (CVE-2019-16884).
 PROC_FILES = frozenset(
@@ -66,12 +79,13 @@ class MountBuilder:
     """
 
     def __init__(
-        self, bundle: str, slots: Slots, *, early: bool, cgroups: Sequence[CgroupMount], unified: bool,
-        own_cgroup_namespace: bool,
+        self, bundle: str, slots: Slots, *, early: bool, user_namespace: bool, cgroups: Sequence[CgroupMount],
+        unified: bool, own_cgroup_namespace: bool,
     ) -> None:  # fmt: skip
         self.bundle = bundle
         self.slots = slots
         self.early = early
+        self.user_namespace = user_namespace
         self.cgroups = cgroups
         self.unified = unified
         self.own_cgroup_namespace = own_cgroup_namespace
@@ -149,7 +163,7 @@ class MountBuilder:
     def _bind_source(
         self, source: str, destination: str, options: MountOptions, origin: str
     ) -> list[Op]:
-        first, *more = (*options.propagation, 0)[: len(options.propagation) or 1]
+        first, *more = self._propagation_of_bind(options)
         slot = self.slots.new()
         opened = ops.open_tree(slot, source, options.recursive, origin)
         bound = ops.bind(
@@ -169,6 +183,16 @@ class MountBuilder:
             self.before_user.append(opened)
             return [bound, *then]
         return [opened, bound, *then]
+
+    def _propagation_of_bind(self, options: MountOptions) -> tuple[int, ...]:
+        wanted = options.propagation
+        if self.user_namespace and wanted[:1] not in (
+            (SEVERED,),
+            (MS_PRIVATE | MS_REC,),
+            (MS_UNBINDABLE | MS_REC,),
+        ):
+            return (SEVERED, *wanted)
+        return wanted or (0,)
 
     def _remount(self, destination: str, options: MountOptions, origin: str) -> list[Op]:
         first, *more = (*options.propagation, 0)[: len(options.propagation) or 1]
