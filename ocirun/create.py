@@ -14,14 +14,16 @@ from ocirun import _native, procfs
 from ocirun.cgroups import open_manager
 from ocirun.errors import BundleError, HookError, OcirunError
 from ocirun.hooks import HookRunner
-from ocirun.idmap import write_maps
+from ocirun.idmap import make_user_namespace, read_maps, write_maps
 from ocirun.init.process import InitProcess
 from ocirun.init.protocol import AT_BARRIER, NEED_ID_MAPS
 from ocirun.inputs import Inputs
 from ocirun.intent import new_record
 from ocirun.plan import ops
-from ocirun.plan.build import Circumstances, build, join_bundle
-from ocirun.plan.mounts import CgroupMount
+from ocirun.plan.build import build, join_bundle
+from ocirun.plan.circumstances import Circumstances
+from ocirun.plan.mounts import cgroup_mounts
+from ocirun.spec.id_maps import IdMaps
 from ocirun.spec.state import hook_state
 from ocirun.store import NOTIFY_DIRECTORY
 from ocirun.version import SPEC_VERSION
@@ -29,7 +31,6 @@ from ocirun.version import SPEC_VERSION
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from ocirun.host import HostFacts
     from ocirun.inputs import CreateOptions
@@ -148,6 +149,8 @@ class Creation:
         birthplace = self.cgroup.clone_into()
         if birthplace is not None:
             self.inputs.own(birthplace)
+        for number, maps in enumerate(plan.maps):
+            self.inputs.add(f"idmap{number}", make_user_namespace(maps, self.executable, self.entry.path))
         init = InitProcess.spawn(
             plan,
             self.entry.id,
@@ -176,7 +179,7 @@ class Creation:
                 in_user_namespace=self.facts.in_user_namespace,
                 privileged=self.facts.euid == 0,
                 unified=unified,
-                cgroups=[] if unified else cgroup_mounts(self.cgroup),
+                cgroups=[] if unified else cgroup_mounts(self.cgroup.paths()),
                 join_paths=self.cgroup.join_paths(),
                 seccomp=self.seccomp,
                 keep_count=len(self.options.pass_fds),
@@ -184,8 +187,17 @@ class Creation:
                 no_pivot=self.options.no_pivot,
                 new_keyring=not self.options.no_new_keyring,
                 notify_directory=f"{self.entry.path}/{NOTIFY_DIRECTORY}" if notify else None,
+                joined_maps=self._joined_maps(),
             ),
         )
+
+    def _joined_maps(self) -> IdMaps | None:
+        for index, each in enumerate(self.linux.namespaces):
+            # Without power over the host the ids are of no use, nor could we join just to look.
+            if each.type == "user" and each.path is not None and not self.rootless:
+                pointer = f"/linux/namespaces/{index}/path"
+                return read_maps(each.path, pointer, self.executable, self.entry.path)
+        return None
 
     def _available_capabilities(self) -> int:
         """Return what can be given: all that the kernel knows in a user namespace, otherwise what we have."""
@@ -232,7 +244,8 @@ class Creation:
         }
 
     def _write_maps(self) -> int:
-        write_maps(self._init.pid, self.linux.uid_mappings, self.linux.gid_mappings)
+        maps = IdMaps(self.linux.uid_mappings, self.linux.gid_mappings, "/linux")
+        write_maps(self._init.pid, maps)
         return -1
 
     def _run_hooks(self) -> int:
@@ -318,20 +331,6 @@ class Creation:
             state = hook_state(self.entry.id, "stopped", 0, self.bundle, self.config.annotations)
             for failed in self.hooks.run_each(hooks.poststop, "poststop", state):
                 error.add_note(str(failed))
-
-
-def cgroup_mounts(cgroup: Any) -> list[CgroupMount]:
-    """Return the version 1 hierarchies as a mount of type "cgroup" shows them."""
-    result = []
-    for hierarchy in cgroup.paths():
-        if hierarchy.version != 1:
-            continue
-        name = hierarchy.directory_name
-        links = [each for each in hierarchy.controllers if each != name and "=" not in each]
-        result.append(
-            CgroupMount(name, ",".join(hierarchy.controllers), hierarchy.directory, links)
-        )
-    return result
 
 
 def write_pid_file(path: str, pid: int) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from ocirun.errors import CgroupError, UnsupportedFeature
 from ocirun.host import HostFacts
-from ocirun.plan.build import Circumstances, Plan, build
+from ocirun.plan.build import Plan, build
+from ocirun.plan.circumstances import Circumstances
 from ocirun.validate import validate_document
 
 TYPE_CHECKING = False
@@ -43,7 +44,7 @@ def plan_document(text: bytes, bundle: str, facts: HostFacts | None = None) -> P
 
 def _cgroup_mounts(config: Config, facts: HostFacts) -> list[CgroupMount]:
     from ocirun.cgroups import open_manager
-    from ocirun.create import cgroup_mounts
+    from ocirun.plan.mounts import cgroup_mounts
 
     path = config.linux.cgroups_path if config.linux is not None else None
     try:
@@ -51,7 +52,7 @@ def _cgroup_mounts(config: Config, facts: HostFacts) -> list[CgroupMount]:
     except CgroupError:
         return []
     try:
-        return cgroup_mounts(manager)
+        return cgroup_mounts(manager.paths())
     finally:
         manager.close()
 

@@ -51,7 +51,7 @@ def features_document(facts: HostFacts | None = None) -> dict[str, Any]:
                 "modes": sorted(MEMORY_POLICY_MODES),
                 "flags": sorted(MEMORY_POLICY_FLAGS),
             },
-            "mountExtensions": {"idmap": {"enabled": False}},
+            "mountExtensions": {"idmap": {"enabled": True}},
             "netDevices": {"enabled": False},
         },
         "annotations": _annotations(),

@@ -1,32 +1,123 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The maps of a new user namespace."""
+"""User namespaces as seen from outside: writing the maps of a new one, reading those of one that is there, and having
+one for its maps alone.
+
+Kernel: user_namespaces(7)
+"""
 
 from __future__ import annotations
 
 import os
 
-from ocirun.errors import KernelError
+from ocirun import _native
+from ocirun.errors import InitDied, KernelError
+from ocirun.init.failure import describe_failure
+from ocirun.init.protocol import FAILED
+from ocirun.plan import ops
+from ocirun.plan.encode import encode
+from ocirun.plan.namespaces import CLONE_FLAGS
+from ocirun.spec.id_maps import IdMaps
+from ocirun.spec.model import IdMapping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import TypeVar
 
-    from ocirun.spec.model import IdMapping
+    from ocirun.plan.ops import Op
+
+    T = TypeVar("T")
+
+_DEADLINE_S = 60.0
 
 
-def write_maps(
-    pid: int, uid_mappings: Sequence[IdMapping], gid_mappings: Sequence[IdMapping]
-) -> None:
+def write_maps(pid: int, maps: IdMaps) -> None:
     """Write the maps of *pid*'s user namespace.
 
     Must run while init waits at NEED_ID_MAPS: the maps can be written once only.
 
     Spec: config-linux.md#user-namespace-mappings
-    Kernel: user_namespaces(7)
     Errors: KernelError; EPERM when the caller may not map one of the ids.
     """
-    _write(f"/proc/{pid}/uid_map", uid_mappings, "/linux/uidMappings")
-    _write(f"/proc/{pid}/gid_map", gid_mappings, "/linux/gidMappings")
+    _write(f"/proc/{pid}/uid_map", maps.uid_mappings, f"{maps.pointer}/uidMappings")
+    _write(f"/proc/{pid}/gid_map", maps.gid_mappings, f"{maps.pointer}/gidMappings")
+
+
+def make_user_namespace(maps: IdMaps, executable: int, fallback_directory: str) -> int:
+    """Return an owned descriptor of a new user namespace with these maps, in which nobody is.
+
+    Somebody has to be in it until the descriptor is there; that process ends with ours, if not before.
+
+    Spec: config.md#mounts, uidMappings; Kernel: mount_setattr(2), MOUNT_ATTR_IDMAP
+    Errors: KernelError, with the pointer of the maps.
+    """
+    # Dumpable, or opening its namespace would take CAP_SYS_PTRACE.
+    operations = [
+        ops.unshare(CLONE_FLAGS["user"], f"{maps.pointer}/uidMappings"),
+        ops.id_maps(ops.DUMPABLE, f"{maps.pointer}/uidMappings"),
+    ]
+
+    def take(pid: int) -> int:
+        write_maps(pid, maps)
+        return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+
+    return _visit(operations, 1, executable, fallback_directory, take)
+
+
+def read_maps(path: str, pointer: str, executable: int, fallback_directory: str) -> IdMaps:
+    """Return the maps of the user namespace at *path*, in the numbers of our own namespace.
+
+    Only the files of a process that is in it tell them.  Errors: InitError, KernelError.
+    """
+    slot = 1
+    operations = [
+        ops.open_namespace(slot, path, CLONE_FLAGS["user"], pointer),
+        ops.join(slot, CLONE_FLAGS["user"], pointer),
+        ops.barrier(ops.BARRIER_CGROUP),
+    ]
+
+    def read(pid: int) -> IdMaps:
+        return IdMaps(_read(f"/proc/{pid}/uid_map"), _read(f"/proc/{pid}/gid_map"), pointer)
+
+    return _visit(operations, 2, executable, fallback_directory, read)
+
+
+def _visit(
+    operations: list[Op], slot_count: int, executable: int, fallback_directory: str, look: Callable[[int], T]
+) -> T:
+    """Call *look* with the pid of a process that has done these operations, then end it."""
+    # A plan has to end in an execution; this one never gets there.
+    content = encode([*operations, ops.execute(("",), (), 0, "")], slot_count, 1, 0)
+    ours, theirs = _native.socketpair()
+    try:
+        plan = _native.plan_file(content, fallback_directory)
+        try:
+            spawned = _native.spawn(executable, plan, (theirs, theirs, theirs), (), (theirs,))
+        finally:
+            os.close(plan)
+            os.close(theirs)
+        try:
+            message = _native.receive(ours, _DEADLINE_S)
+            if message is None:
+                raise InitDied("ocirun-init died in a user namespace")
+            if message.kind == FAILED:
+                raise describe_failure(message, "")
+            return look(spawned.pid)
+        finally:
+            _end(spawned.pidfd)
+    finally:
+        os.close(ours)
+
+
+def _end(pidfd: int) -> None:
+    try:
+        _native.pidfd_signal(pidfd, 9)
+    except KernelError:
+        pass  # ESRCH: it has ended by itself
+    try:
+        _native.wait(pidfd, 10.0)
+    finally:
+        os.close(pidfd)
 
 
 def _write(path: str, mappings: Sequence[IdMapping], pointer: str) -> None:
@@ -40,3 +131,17 @@ def _write(path: str, mappings: Sequence[IdMapping], pointer: str) -> None:
             os.close(fd)
     except OSError as error:
         raise KernelError(error.errno or 0, "write", path, json_pointer=pointer) from error
+
+
+def _read(path: str) -> list[IdMapping]:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        # A map has at most 340 lines of 33 bytes.
+        lines = os.read(fd, 1 << 16).split(b"\n")
+    finally:
+        os.close(fd)
+    numbers = [[int(word) for word in line.split()] for line in lines if line]
+    return [
+        IdMapping({"containerID": inside, "hostID": outside, "size": size})
+        for inside, outside, size in numbers
+    ]

@@ -85,6 +85,10 @@ class Inputs:
         self._owned.append(fd)
         return fd
 
+    def add(self, name: str, fd: int) -> None:
+        """Take a descriptor that somebody else opened for an input of the plan."""
+        self._named[name] = self.own(fd)
+
     def close(self) -> None:
         """Close everything that was opened."""
         for fd in self._owned:

@@ -62,21 +62,27 @@ enum ocirun_opcode {
 	/* mounts */
 	OCIRUN_OP_PROPAGATION,		/* number0 = MS_* for "/" of the new mount namespace */
 	OCIRUN_OP_OPEN_TREE,		/* slot0 <- detached clone of text0; number0 = propagation or 0 */
+	OCIRUN_OP_IDMAP,		/* map the ids of the detached mount slot0 as the user namespace slot1 has them;
+					 * text0 = where it will be */
 	OCIRUN_OP_ROOTFS,		/* attach slot0, a clone of text0, as the future root; number0 = its propagation,
-					 * 1 = that of the "/" it goes on */
+					 * 1 = that of the "/" it goes on; slot1 = the mount of device nodes, attached
+					 * below it, where only init sees it */
 	OCIRUN_OP_MOUNT,		/* text0 = type, text1 = source, text2 = options, text3 = destination;
 					 * number0 = attributes set, 1 = cleared, 2 = propagation, 3 = option count,
-					 * 4 = superblock flags; slot0 <- the mount, to resolve below */
+					 * 4 = superblock flags set, 5 = cleared; slot0 <- the mount, to resolve below */
 	OCIRUN_OP_BIND,			/* slot0 = detached source, text3 = destination; number0/1 = attributes set/cleared,
 					 * 2 = propagation, 4/5 = recursively set/cleared; slot1 <- the mount */
-	OCIRUN_OP_REMOUNT,		/* text3 = destination; number0/1/2 as MOUNT; text2/number3 = options */
+	OCIRUN_OP_REMOUNT,		/* text2, text3 and all numbers as MOUNT */
 	OCIRUN_OP_MASK,			/* text0, below the mount slot0 or the root */
 	OCIRUN_OP_READONLY,		/* the same */
 	OCIRUN_OP_PIVOT,
 	OCIRUN_OP_ROOT_ATTRIBUTES,	/* number0 = attributes set, number2 = propagation */
 	/* things below the root */
 	OCIRUN_OP_DIRECTORY,		/* text0: make it and its parents where missing */
-	OCIRUN_OP_DEVICE,		/* text0; number0 = mode with type, 1 = device number, 2 = uid, 3 = gid */
+	OCIRUN_OP_DEVICE,		/* text0, below the mount slot0 or the root; number0 = mode with type, 1 = device
+					 * number, 2 = uid, 3 = gid */
+	OCIRUN_OP_BIND_DEVICE,		/* show the node text1 below slot0, or slot0 itself, at text0; number0 to 3 as
+					 * DEVICE, of which type and number are compared, the others by flags; 4 = propagation */
 	OCIRUN_OP_SYMLINK,		/* text0 = path, text1 = target */
 	OCIRUN_OP_CONSOLE,		/* slot0 = console socket; number0 = rows, 1 = columns, 2 = uid */
 	OCIRUN_OP_STDIO,		/* number0 = uid that shall own stdio */
@@ -107,7 +113,7 @@ enum ocirun_opcode {
 };
 
 /* Operation flags; the meaning belongs to the opcode. */
-#define OCIRUN_FLAG_RECURSIVE 1		/* OPEN_TREE: with submounts */
+#define OCIRUN_FLAG_RECURSIVE 1		/* OPEN_TREE, BIND, IDMAP: with submounts */
 #define OCIRUN_FLAG_NO_SYMLINKS 2	/* MOUNT, BIND: the destination must not be reached through a link (CVE-2019-19921) */
 #define OCIRUN_FLAG_ON_PROC 4		/* MOUNT, BIND: the destination may lie on procfs */
 #define OCIRUN_FLAG_COPY_UP 8		/* MOUNT: tmpcopyup */
@@ -124,6 +130,10 @@ enum ocirun_opcode {
 #define OCIRUN_FLAG_TOLERANT 8192	/* CHDIR: EACCES is for RETRY, as the user, to settle */
 #define OCIRUN_FLAG_RETRY 16384		/* CHDIR: only where TOLERANT was refused */
 #define OCIRUN_FLAG_RAISE 32768		/* RLIMIT: only a higher hard limit, while we may */
+#define OCIRUN_FLAG_DETACHED 16384	/* MOUNT: leave it to BIND to attach slot0 */
+#define OCIRUN_FLAG_SAME_MODE 1		/* BIND_DEVICE: the node must have these permissions */
+#define OCIRUN_FLAG_SAME_UID 2		/* BIND_DEVICE: and this owner */
+#define OCIRUN_FLAG_SAME_GID 4		/* BIND_DEVICE: and this group */
 
 enum ocirun_barrier {
 	OCIRUN_BARRIER_CGROUP = 1,	/* the parent has made the cgroup */
@@ -165,6 +175,7 @@ enum ocirun_site {
 	OCIRUN_SITE_OPEN_TREE,
 	OCIRUN_SITE_MOVE_MOUNT,
 	OCIRUN_SITE_MOUNT_SETATTR,
+	OCIRUN_SITE_IDMAP,		/* mount_setattr(2) with MOUNT_ATTR_IDMAP */
 	OCIRUN_SITE_FSOPEN,
 	OCIRUN_SITE_FSCONFIG,
 	OCIRUN_SITE_FSMOUNT,
@@ -223,6 +234,7 @@ enum ocirun_site {
 	OCIRUN_SITE_FIND_EXECUTABLE,	/* lookup of args[0] */
 	OCIRUN_SITE_VERIFY_PROC,	/* not the procfs that it should be */
 	OCIRUN_SITE_VERIFY_DEVICE,	/* a node of another type or number stands there */
+	OCIRUN_SITE_VERIFY_HOST_DEVICE,	/* the host's node is not the one asked for */
 	OCIRUN_SITE_VERIFY_CONSOLE,	/* ptmx or its peer is not what it should be */
 	OCIRUN_SITE_VERIFY_CWD,		/* the working directory is outside the root (CVE-2024-21626) */
 	OCIRUN_SITE_VERIFY_IDS,		/* read-back of ids or groups differs */

@@ -40,6 +40,8 @@ static int dispatch(struct context *ctx) {
 		return op_propagation(ctx);
 	case OCIRUN_OP_OPEN_TREE:
 		return op_open_tree(ctx);
+	case OCIRUN_OP_IDMAP:
+		return op_idmap(ctx);
 	case OCIRUN_OP_ROOTFS:
 		return op_rootfs(ctx);
 	case OCIRUN_OP_MOUNT:
@@ -60,6 +62,8 @@ static int dispatch(struct context *ctx) {
 		return op_directory(ctx);
 	case OCIRUN_OP_DEVICE:
 		return op_device(ctx);
+	case OCIRUN_OP_BIND_DEVICE:
+		return op_bind_device(ctx);
 	case OCIRUN_OP_SYMLINK:
 		return op_symlink(ctx);
 	case OCIRUN_OP_CONSOLE:

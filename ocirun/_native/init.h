@@ -91,7 +91,7 @@ size_t text_number(char *to, uint64_t number);
 #define RESOLVE_NO_LINKS 4u
 int resolve_below(struct context *ctx, int base, const char *path, unsigned policy);
 int resolve_in_root(struct context *ctx, const char *path, unsigned policy);
-int resolve_parent(struct context *ctx, const char *path, const char **name);
+int resolve_parent(struct context *ctx, int base, const char *path, const char **name);
 int open_proc(struct context *ctx, int with_sys);
 int open_below_proc(struct context *ctx, int with_sys, const char *path, int flags);
 int open_in_root(struct context *ctx, const char *path, int flags, uint32_t major, uint32_t minor);
@@ -99,6 +99,14 @@ int reopen(struct context *ctx, int fd, int flags);
 int is_procfs_root(int fd);
 int is_character_device(int fd, uint32_t major, uint32_t minor);
 int open_host_null(struct context *ctx);
+
+/* ops_mount.c */
+int is_refused(long result);
+void fd_path(char *to, int fd);
+int set_attributes(struct context *ctx, int fd, uint64_t set, uint64_t clear, uint64_t propagation, int recursive,
+		   int attached);
+int attach(struct context *ctx, int *mount, int destination, int base, const char *path, int recursive);
+int clone_of(struct context *ctx, int fd, unsigned flags);
 
 /* sync.c */
 int send_message(struct context *ctx, int fd, uint32_t kind, uint32_t value, int pid, int rights);
@@ -122,6 +130,7 @@ int op_loopback(struct context *ctx);
 int op_keyring(struct context *ctx);
 int op_propagation(struct context *ctx);
 int op_open_tree(struct context *ctx);
+int op_idmap(struct context *ctx);
 int op_rootfs(struct context *ctx);
 int op_mount(struct context *ctx);
 int op_bind(struct context *ctx);
@@ -132,6 +141,7 @@ int op_pivot(struct context *ctx);
 int op_root_attributes(struct context *ctx);
 int op_directory(struct context *ctx);
 int op_device(struct context *ctx);
+int op_bind_device(struct context *ctx);
 int op_symlink(struct context *ctx);
 int op_console(struct context *ctx);
 int op_stdio(struct context *ctx);

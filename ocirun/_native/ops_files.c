@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Things below the root: directories, devices, links, the terminal, the owner of stdio.
+ * Things below the root: directories, links, the terminal, the owner of stdio.
  */
 #include "init.h"
 
 #define TIOCGPTPEER_ TIOCGPTPEER
 #define UNIX98_PTY_SLAVE_MAJOR 136
-#define MAKEDEV(major, minor) ((((uint64_t)(minor)&0xfff00) << 12) | (((uint64_t)(major)&0xfff) << 8) | ((minor)&0xff))
 
 #define NUMBER(which) (ctx->op->number[which])
 
@@ -19,36 +18,9 @@ int op_directory(struct context *ctx) {
 	return (st.mode & S_IFMT) == S_IFDIR ? 0 : fail(ctx, OCIRUN_SITE_VERIFY_DESTINATION, ENOTDIR);
 }
 
-/* Make a node, or accept one of the same type and number; anything else in its place is an error, never followed,
- * never changed (CVE-2026-41579). */
-int op_device(struct context *ctx) {
-	const char *name;
-	struct sys_stat st;
-	uint32_t mode = (uint32_t)NUMBER(0);
-	cleanup_fd int parent = resolve_parent(ctx, op_text(ctx, 0), &name);
-	if (parent < 0)
-		return parent;
-	/* umask is 0, so the mode needs no chmod that could be led astray. */
-	long made = AT(ctx, MKNODAT, sys4(__NR_mknodat, parent, name, mode, NUMBER(1)));
-	if (made < 0 && made != -EEXIST)
-		return (int)made;
-	cleanup_fd int fd = (int)AT(ctx, OPENAT, sys_openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0));
-	if (fd < 0)
-		return fd;
-	TRY(ctx, FSTAT, sys_fstat(fd, &st));
-	int is_fifo = (mode & S_IFMT) == S_IFIFO;
-	if ((st.mode & S_IFMT) != (mode & S_IFMT) || (!is_fifo && MAKEDEV(st.rdev_major, st.rdev_minor) != NUMBER(1)))
-		return fail(ctx, OCIRUN_SITE_VERIFY_DEVICE, EEXIST);
-	if (made < 0)
-		return 0;
-	if (NUMBER(2) != 0 || NUMBER(3) != 0)
-		TRY(ctx, FCHOWNAT, sys5(__NR_fchownat, fd, "", NUMBER(2), NUMBER(3), AT_EMPTY_PATH));
-	return 0;
-}
-
 int op_symlink(struct context *ctx) {
 	const char *name, *target = op_text(ctx, 1);
-	cleanup_fd int parent = resolve_parent(ctx, op_text(ctx, 0), &name);
+	cleanup_fd int parent = resolve_parent(ctx, ctx->root, op_text(ctx, 0), &name);
 	if (parent < 0)
 		return parent;
 	if (has_flag(ctx, OCIRUN_FLAG_REPLACE)) {
@@ -90,7 +62,7 @@ static int open_peer(struct context *ctx, int ptmx, int number) {
 static int bind_console(struct context *ctx, int peer) {
 	const char *name;
 	struct sys_stat st;
-	cleanup_fd int parent = resolve_parent(ctx, "/dev/console", &name);
+	cleanup_fd int parent = resolve_parent(ctx, ctx->root, "/dev/console", &name);
 	if (parent < 0)
 		return parent;
 	long made = sys_openat(parent, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_WRONLY, 0600);

@@ -14,7 +14,7 @@
 
 #define NUMBER(which) (ctx->op->number[which])
 
-static int is_refused(long result) {
+int is_refused(long result) {
 	return result == -ENOSYS || result == -EPERM || result == -EACCES;
 }
 
@@ -36,8 +36,8 @@ static unsigned long mount_flags(uint64_t attributes) {
 	}
 }
 
-/* "/proc/self/fd/N" for mount(2); only used before pivot_root, so /proc is the host's. */
-static void fd_path(char *to, int fd) {
+/* "/proc/self/fd/N" for mount(2), of 48 bytes; only used before pivot_root, so /proc is the host's. */
+void fd_path(char *to, int fd) {
 	size_t size = text_copy(to, 48, "/proc/self/fd/");
 	text_number(to + size, (uint64_t)fd);
 }
@@ -66,8 +66,8 @@ static uint64_t attributes_of(int fd) {
 
 /* Set and clear attributes of the mount itself, or of the tree below it.  `attached` says that the old remount may
  * stand in where mount_setattr(2) (5.12) is missing; there is no safe stand-in for a whole tree. */
-static int set_attributes(struct context *ctx, int fd, uint64_t set, uint64_t clear, uint64_t propagation,
-			  int recursive, int attached) {
+int set_attributes(struct context *ctx, int fd, uint64_t set, uint64_t clear, uint64_t propagation, int recursive,
+		   int attached) {
 	struct mount_attr attr = { .attr_set = set, .attr_clr = clear, .propagation = propagation };
 	char path[48];
 	long result;
@@ -116,22 +116,32 @@ int op_open_tree(struct context *ctx) {
 	return 0;
 }
 
-/* Is this a detached clone (its own mount), or a place in the tree that still has to be bound? */
-static long bind_at(int source, int destination) {
+/* Ids of files are shown, and new ones stored, as the user namespace maps them.  The kernel wants a mount that nobody
+ * has seen, and power over its file system: so on the detached mount, before init gives that power up. */
+int op_idmap(struct context *ctx) {
+	struct mount_attr attr = { .attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint32_t)op_slot(ctx, 1) };
+	unsigned recursive = has_flag(ctx, OCIRUN_FLAG_RECURSIVE) ? AT_RECURSIVE : 0u;
+	ctx->detail = op_text(ctx, 0);
+	TRY(ctx, IDMAP, sys_mount_setattr(op_slot(ctx, 0), "", AT_EMPTY_PATH | recursive, &attr));
+	return 0;
+}
+
+static long bind_at(int source, int destination, int recursive) {
 	char from[48], to[48];
 	fd_path(from, source);
 	fd_path(to, destination);
-	return sys_mount(from, to, NULL, MS_BIND | MS_REC, NULL);
+	return sys_mount(from, to, NULL, MS_BIND | (recursive ? MS_REC : 0), NULL);
 }
 
-/* Attach `*mount` on `destination`.  Afterwards *mount is a descriptor of the attached mount. */
-static int attach(struct context *ctx, int *mount, int destination, int base, const char *path) {
+/* Attach `*mount`, with submounts or not, on `destination`, which is `path` below `base`.  Afterwards *mount is a
+ * descriptor of the attached mount. */
+int attach(struct context *ctx, int *mount, int destination, int base, const char *path, int recursive) {
 	long result = AT(ctx, MOVE_MOUNT, sys_move_mount(*mount, destination));
 	if (!is_refused(result) && result != -EINVAL)
 		return (int)result;
 	/* EINVAL: `*mount` is no detached mount, so open_tree(2) was refused before. */
 	struct sys_stat wanted, found;
-	long bound = bind_at(*mount, destination);
+	long bound = bind_at(*mount, destination, recursive);
 	if (bound < 0)
 		return (int)(is_refused(result) ? AT(ctx, MOUNT, bound) : result);
 	cleanup_fd int again = resolve_below(ctx, base, path, 0);
@@ -162,11 +172,15 @@ int op_rootfs(struct context *ctx) {
 		return fail(ctx, OCIRUN_SITE_VERIFY_DESTINATION, ENOTDIR);
 	/* Where mounts are to travel to the host, this one must not, nor does pivot_root(2) want a shared parent. */
 	TRY(ctx, MOUNT, sys_mount(NULL, "/", NULL, NUMBER(1), NULL));
+	/* Below the root it is in this mount namespace, where its nodes can be cloned (a detached mount's only since
+	 * 6.15), covered from now on, and gone with the old root. */
+	if (ctx->op->slot[1] >= 0)
+		TRY(ctx, MOVE_MOUNT, sys_move_mount(op_slot(ctx, 1), top));
 	error = (int)AT(ctx, MOVE_MOUNT, sys_move_mount(*slot, top));
 	if (is_refused(error) || error == -EINVAL) {
 		/* No detached clone: mount(2) on itself; "." of the old descriptor is below that mount, so the mount
 		 * is looked up by the path once more (a host path, which the administrator owns). */
-		TRY(ctx, MOUNT, bind_at(*slot, *slot));
+		TRY(ctx, MOUNT, bind_at(*slot, *slot, 1));
 		int again = (int)AT(ctx, OPENAT, sys_openat(AT_FDCWD, op_text(ctx, 0), O_PATH | O_CLOEXEC, 0));
 		if (again < 0)
 			return again;
@@ -252,11 +266,14 @@ static int configure(struct context *ctx, int fs, const char *option, uint64_t c
 	return 0;
 }
 
-/* Flags of the superblock that fsconfig(2) knows by name; the rest are the mount's own attributes. */
-static int configure_superblock(struct context *ctx, int fs, uint64_t flags) {
-	const char *names = "sync\0dirsync\0mand\0lazytime\0ro\0";
-	for (; flags != 0; flags >>= 1, names = next_text(names))
-		if (flags & 1)
+/* Flags of the superblock that fsconfig(2) has names for. */
+#define SUPERBLOCK_NAMED 0xfu
+
+static int configure_superblock(struct context *ctx, int fs, uint64_t flags, int set) {
+	/* There is no word against dirsync. */
+	const char *names = set ? "sync\0dirsync\0mand\0lazytime\0" : "async\0\0nomand\0nolazytime\0";
+	for (flags &= SUPERBLOCK_NAMED; flags != 0; flags >>= 1, names = next_text(names))
+		if (flags & 1 && *names)
 			TRY(ctx, FSCONFIG, sys_fsconfig(fs, FSCONFIG_SET_FLAG, names, NULL, 0));
 	return 0;
 }
@@ -270,7 +287,7 @@ static int new_mount(struct context *ctx) {
 	if (source && sys_fsconfig(fs, FSCONFIG_SET_STRING, "source", source, 0) < 0)
 		read_log(ctx, fs); /* some file systems have no source */
 	if ((error = configure(ctx, fs, op_text(ctx, 2), NUMBER(3))) < 0 ||
-	    (error = configure_superblock(ctx, fs, NUMBER(4))) < 0)
+	    (error = configure_superblock(ctx, fs, NUMBER(4), 1)) < 0)
 		return error;
 	error = (int)AT(ctx, FSCONFIG, sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0));
 	if (error < 0) {
@@ -282,8 +299,11 @@ static int new_mount(struct context *ctx) {
 	return (int)AT(ctx, FSMOUNT, sys3(__NR_fsmount, fs, FSMOUNT_CLOEXEC, attributes));
 }
 
-static int options_too_long(const struct context *ctx) {
+/* What only mount(2) can say: silent and iversion, which fsconfig(2) has no names for, and long values. */
+static int needs_old_mount(const struct context *ctx) {
 	const char *option = op_text(ctx, 2), *source = op_text(ctx, 1);
+	if (NUMBER(4) & ~(uint64_t)SUPERBLOCK_NAMED)
+		return 1;
 	if (source && text_length(source) > FSCONFIG_MAX_VALUE)
 		return 1;
 	for (uint64_t i = 0; i < NUMBER(3); i++, option = next_text(option)) {
@@ -294,7 +314,7 @@ static int options_too_long(const struct context *ctx) {
 	return 0;
 }
 
-/* mount(2) on the descriptor, for kernels or filters without fsopen(2) and for options longer than it takes. */
+/* mount(2) on the descriptor, for kernels or filters without fsopen(2) and for options that it cannot take. */
 static int old_mount(struct context *ctx, int destination, int *mount) {
 	char data[SYS_PATH_MAX], path[48];
 	size_t size = 0;
@@ -309,10 +329,10 @@ static int old_mount(struct context *ctx, int destination, int *mount) {
 			return fail(ctx, OCIRUN_SITE_MOUNT, E2BIG);
 	}
 	data[size] = 0;
-	static const unsigned long superblock[] = { 16 /* MS_SYNCHRONOUS */, 128 /* MS_DIRSYNC */, 64 /* MS_MANDLOCK */,
-						    1ul << 25 /* MS_LAZYTIME */, MS_RDONLY };
+	static const unsigned long superblock[] = { MS_SYNCHRONOUS, MS_DIRSYNC, MS_MANDLOCK,
+						    MS_LAZYTIME,    MS_SILENT,	MS_I_VERSION };
 	unsigned long flags = mount_flags(NUMBER(0));
-	for (unsigned i = 0; i < 5; i++)
+	for (unsigned i = 0; i < sizeof superblock / sizeof superblock[0]; i++)
 		flags |= NUMBER(4) & (1ul << i) ? superblock[i] : 0;
 	fd_path(path, destination);
 	TRY(ctx, FSTAT, sys_fstat(destination, &before));
@@ -328,12 +348,6 @@ static int old_mount(struct context *ctx, int destination, int *mount) {
 	return 0;
 }
 
-/* What MASK and READONLY resolve below: the mount itself where one was made there, so that a directory which changes
- * places with a link meanwhile cannot lead elsewhere (CVE-2019-19921, S-14). */
-static int base_of(const struct context *ctx) {
-	return ctx->op->slot[0] >= 0 && op_slot(ctx, 0) >= 0 ? op_slot(ctx, 0) : ctx->root;
-}
-
 /* Keep the descriptor of a mount for those that resolve below it. */
 static void keep_mount(struct context *ctx, unsigned which, int *mount) {
 	if (ctx->op->slot[which] >= 0)
@@ -346,7 +360,14 @@ int op_mount(struct context *ctx) {
 	int error;
 
 	ctx->detail = op_text(ctx, 3);
-	if (!options_too_long(ctx)) {
+	if (has_flag(ctx, OCIRUN_FLAG_DETACHED)) {
+		mount = new_mount(ctx);
+		if (mount < 0)
+			return mount;
+		keep_mount(ctx, 0, &mount);
+		return 0;
+	}
+	if (!needs_old_mount(ctx)) {
 		mount = new_mount(ctx);
 		/* A filter refuses the call itself; a refusal by the file system comes from CMD_CREATE and stands. */
 		if (mount < 0 && !(is_refused(mount) && ctx->site != OCIRUN_SITE_FSCONFIG))
@@ -394,7 +415,8 @@ int op_bind(struct context *ctx) {
 	int late = is_refused(error) || error == -EINVAL;
 	if (error < 0 && !late)
 		return error;
-	if ((error = attach(ctx, source, destination, ctx->root, op_text(ctx, 3))) < 0)
+	if ((error = attach(ctx, source, destination, ctx->root, op_text(ctx, 3),
+			    has_flag(ctx, OCIRUN_FLAG_RECURSIVE))) < 0)
 		return error;
 	if (late && ((error = set_attributes(ctx, *source, NUMBER(4), NUMBER(5), 0, 1, 1)) < 0 ||
 		     (error = set_attributes(ctx, *source, NUMBER(0), NUMBER(1), 0, 0, 1)) < 0))
@@ -411,13 +433,14 @@ int op_remount(struct context *ctx) {
 	int error;
 	if (mount < 0)
 		return mount;
-	if (NUMBER(3) > 0 || NUMBER(4) != 0) {
+	if (NUMBER(3) > 0 || NUMBER(4) != 0 || NUMBER(5) != 0) {
 		cleanup_fd int fs =
 			(int)AT(ctx, FSPICK, sys3(__NR_fspick, mount, "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH));
 		if (fs < 0)
 			return fs;
 		if ((error = configure(ctx, fs, op_text(ctx, 2), NUMBER(3))) < 0 ||
-		    (error = configure_superblock(ctx, fs, NUMBER(4))) < 0)
+		    (error = configure_superblock(ctx, fs, NUMBER(5), 0)) < 0 ||
+		    (error = configure_superblock(ctx, fs, NUMBER(4), 1)) < 0)
 			return error;
 		error = (int)AT(ctx, FSCONFIG, sys_fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0));
 		if (error < 0) {
@@ -431,78 +454,10 @@ int op_remount(struct context *ctx) {
 }
 
 /* A clone of what the descriptor stands on, or that place itself where open_tree(2) is refused. */
-static int clone_of(struct context *ctx, int fd, unsigned flags) {
+int clone_of(struct context *ctx, int fd, unsigned flags) {
 	long clone =
 		AT(ctx, OPEN_TREE, sys_open_tree(fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | flags));
 	return is_refused(clone) ? (int)AT(ctx, DUP3, sys_fcntl(fd, F_DUPFD_CLOEXEC, 0)) : (int)clone;
-}
-
-/* One read-only tmpfs serves all masked directories; with room for no file but its own root. */
-static int mask_directory(struct context *ctx, int target) {
-	if (ctx->mask_tmpfs >= 0) {
-		cleanup_fd int clone = clone_of(ctx, ctx->mask_tmpfs, 0);
-		return clone < 0 ? clone : attach(ctx, &clone, target, base_of(ctx), op_text(ctx, 0));
-	}
-	cleanup_fd int fs = (int)AT(ctx, FSOPEN, sys2(__NR_fsopen, "tmpfs", FSOPEN_CLOEXEC));
-	if (is_refused(fs)) {
-		char path[48];
-		fd_path(path, target);
-		TRY(ctx, MOUNT,
-		    sys_mount("tmpfs", path, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
-			      "nr_blocks=1,nr_inodes=1"));
-		return 0;
-	}
-	if (fs < 0)
-		return fs;
-	TRY(ctx, FSCONFIG, sys_fsconfig(fs, FSCONFIG_SET_STRING, "nr_blocks", "1", 0));
-	TRY(ctx, FSCONFIG, sys_fsconfig(fs, FSCONFIG_SET_STRING, "nr_inodes", "1", 0));
-	TRY(ctx, FSCONFIG, sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0));
-	int mount = (int)AT(ctx, FSMOUNT,
-			    sys3(__NR_fsmount, fs, FSMOUNT_CLOEXEC,
-				 MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC));
-	if (mount < 0)
-		return mount;
-	ctx->mask_tmpfs = mount;
-	TRY(ctx, MOVE_MOUNT, sys_move_mount(mount, target));
-	return 0;
-}
-
-int op_mask(struct context *ctx) {
-	struct sys_stat st;
-	cleanup_fd int target = resolve_below(ctx, base_of(ctx), op_text(ctx, 0), 0);
-	/* Only a missing target is nothing to mask; a missing /dev/null would be (CVE-2025-31133). */
-	if (target == -ENOENT)
-		return 0;
-	if (target < 0)
-		return target;
-	TRY(ctx, FSTAT, sys_fstat(target, &st));
-	if ((st.mode & S_IFMT) == S_IFDIR)
-		return mask_directory(ctx, target);
-	int null = open_host_null(ctx);
-	if (null < 0)
-		return null;
-	cleanup_fd int clone = clone_of(ctx, null, 0);
-	return clone < 0 ? clone : attach(ctx, &clone, target, base_of(ctx), op_text(ctx, 0));
-}
-
-int op_readonly(struct context *ctx) {
-	int error;
-	cleanup_fd int target = resolve_below(ctx, base_of(ctx), op_text(ctx, 0), 0);
-	if (target == -ENOENT)
-		return 0;
-	if (target < 0)
-		return target;
-	cleanup_fd int clone = clone_of(ctx, target, AT_RECURSIVE);
-	if (clone < 0)
-		return clone;
-	/* Submounts too: a volume below a read-only directory is part of what was asked for (S-27). */
-	error = set_attributes(ctx, clone, MOUNT_ATTR_RDONLY, 0, 0, 1, 0);
-	int late = is_refused(error) || error == -EINVAL;
-	if (error < 0 && !late)
-		return error;
-	if ((error = attach(ctx, &clone, target, base_of(ctx), op_text(ctx, 0))) < 0 || !late)
-		return error;
-	return set_attributes(ctx, clone, MOUNT_ATTR_RDONLY, 0, 0, 0, 1);
 }
 
 int op_pivot(struct context *ctx) {
@@ -513,6 +468,7 @@ int op_pivot(struct context *ctx) {
 		TRY(ctx, CHDIR, sys1(__NR_chdir, "/"));
 		return 0;
 	}
+	struct sys_stat root = { 0 }, top = { 0 };
 	cleanup_fd int old = (int)AT(ctx, OPENAT, sys_openat(AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0));
 	if (old < 0)
 		return old;
@@ -521,9 +477,16 @@ int op_pivot(struct context *ctx) {
 	TRY(ctx, FCHDIR, sys1(__NR_fchdir, old));
 	/* Not shared any more, or the detach below would travel to the host. */
 	TRY(ctx, MOUNT, sys_mount(NULL, ".", NULL, MS_REC | MS_SLAVE, NULL));
+	/* "." is whatever is mounted on top there, be it ours (ROOTFS) or the host's: the old root comes last, and then
+	 * "." is in no namespace any more, which is EINVAL. */
 	TRY(ctx, UMOUNT2, sys2(__NR_umount2, ".", MNT_DETACH));
+	while (sys2(__NR_umount2, ".", MNT_DETACH) == 0)
+		;
 	TRY(ctx, CHDIR, sys1(__NR_chdir, "/"));
-	return 0;
+	/* Nothing of the host may be left over the root; ".." of the root is what is on top of it. */
+	TRY(ctx, FSTAT, sys_fstat(ctx->root, &root));
+	TRY(ctx, FSTAT, sys_stat(AT_FDCWD, "/..", 0, &top));
+	return root.dev == top.dev && root.ino == top.ino ? 0 : fail(ctx, OCIRUN_SITE_UMOUNT2, EBUSY);
 }
 
 int op_root_attributes(struct context *ctx) {

@@ -23,7 +23,11 @@ static int shape_of(unsigned opcode, struct shape *out) {
 	case OCIRUN_OP_OPEN_TREE:
 		SHAPE('s', '.', '.', '.', 'w', '.');
 	case OCIRUN_OP_ROOTFS:
-		SHAPE('s', '.', '.', '.', 'i', '.');
+		SHAPE('s', '.', '.', '.', 'i', 'x');
+	case OCIRUN_OP_IDMAP:
+		SHAPE('s', '.', '.', '.', 'i', 'i');
+	case OCIRUN_OP_BIND_DEVICE:
+		SHAPE('s', 'o', '.', '.', 'i', '.');
 	case OCIRUN_OP_JOIN:
 	case OCIRUN_OP_WAIT_START:
 	case OCIRUN_OP_CONSOLE:
@@ -41,9 +45,9 @@ static int shape_of(unsigned opcode, struct shape *out) {
 	case OCIRUN_OP_KEYRING:
 	case OCIRUN_OP_DIRECTORY:
 	case OCIRUN_OP_JOIN_CGROUP:
-	case OCIRUN_OP_DEVICE:
 	case OCIRUN_OP_CHDIR:
 		SHAPE('s', '.', '.', '.', '.', '.');
+	case OCIRUN_OP_DEVICE:
 	case OCIRUN_OP_MASK:
 	case OCIRUN_OP_READONLY:
 		SHAPE('s', '.', '.', '.', 'x', '.');

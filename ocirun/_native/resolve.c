@@ -164,7 +164,7 @@ int resolve_below(struct context *ctx, int base, const char *path, unsigned poli
 
 /* Open the directory that holds the last component, making it where missing; *name is that component, never with a
  * slash: openat("link/", O_NOFOLLOW) would follow the link. */
-int resolve_parent(struct context *ctx, const char *path, const char **name) {
+int resolve_parent(struct context *ctx, int base, const char *path, const char **name) {
 	char directory[SYS_PATH_MAX];
 	size_t end = text_length(path);
 	if (end >= sizeof directory)
@@ -176,7 +176,7 @@ int resolve_parent(struct context *ctx, const char *path, const char **name) {
 		return -EINVAL;
 	memcpy(directory, path, end);
 	directory[end] = 0;
-	int fd = resolve_in_root(ctx, end ? directory : "/", RESOLVE_CREATE_DIRECTORY);
+	int fd = resolve_below(ctx, base, end ? directory : "/", RESOLVE_CREATE_DIRECTORY);
 	ctx->detail = path;
 	return fd;
 }
@@ -266,7 +266,7 @@ int reopen(struct context *ctx, int fd, int flags) {
 int open_in_root(struct context *ctx, const char *path, int flags, uint32_t major, uint32_t minor) {
 	const char *name;
 	struct sys_stat looked, opened;
-	cleanup_fd int parent = resolve_parent(ctx, path, &name);
+	cleanup_fd int parent = resolve_parent(ctx, ctx->root, path, &name);
 	if (parent < 0)
 		return parent;
 	TRY(ctx, FSTAT, sys_stat(parent, name, AT_SYMLINK_NOFOLLOW, &looked));

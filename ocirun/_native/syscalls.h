@@ -90,7 +90,7 @@ _Static_assert(OCIRUN_OP_COUNT < 256 && OCIRUN_SITE_COUNT < 256, "wire");
 #define MAP_ANONYMOUS 0x20
 
 struct sys_stat {
-	uint64_t dev, ino;
+	uint64_t dev, ino, size;
 	uint32_t mode, uid, gid, rdev_major, rdev_minor;
 };
 
@@ -205,6 +205,7 @@ static inline long sys_stat(int dir, const char *path, int flags, struct sys_sta
 	if (result == 0) {
 		out->dev = ((uint64_t)stx.stx_dev_major << 32) | stx.stx_dev_minor;
 		out->ino = stx.stx_ino;
+		out->size = stx.stx_size;
 		out->mode = stx.stx_mode;
 		out->uid = stx.stx_uid;
 		out->gid = stx.stx_gid;
@@ -221,6 +222,7 @@ static inline long sys_stat(int dir, const char *path, int flags, struct sys_sta
 	/* The kernel's new_encode_dev(): 12 bits of major between 20 bits of minor. */
 	out->dev = ((st.st_dev & 0xfff00) << 24) | (st.st_dev & 0xff) | ((st.st_dev >> 12) & 0xfff00);
 	out->ino = st.st_ino;
+	out->size = (uint64_t)st.st_size;
 	out->mode = (uint32_t)st.st_mode;
 	out->uid = (uint32_t)st.st_uid;
 	out->gid = (uint32_t)st.st_gid;

@@ -7,7 +7,7 @@ The words for a missing or unusable program are runc's, because engines look for
 from __future__ import annotations
 
 import os
-from errno import EACCES, EBUSY, EDQUOT, EINVAL, ELOOP, ENOENT, ENOEXEC, EPERM
+from errno import EACCES, EBUSY, EDQUOT, EINVAL, ELOOP, ENODEV, ENOENT, ENOEXEC, ENOSYS, EPERM
 
 from ocirun._native import lib, site_name
 from ocirun.errors import HookError, InitError, OcirunError, errno_text
@@ -20,12 +20,16 @@ if TYPE_CHECKING:
 _VERIFIED = {
     lib.OCIRUN_SITE_VERIFY_PROC: "not the procfs that it should be",
     lib.OCIRUN_SITE_VERIFY_DEVICE: "a node of another type or number, or a file of another kind, is there",
+    lib.OCIRUN_SITE_VERIFY_HOST_DEVICE: "the host's node has another type, number, mode or owner than asked for",
     lib.OCIRUN_SITE_VERIFY_CONSOLE: "the terminal of the container is not what it should be",
     lib.OCIRUN_SITE_VERIFY_CWD: "the directory is outside the container's root",
     lib.OCIRUN_SITE_VERIFY_IDS: "the kernel did not take the user and groups asked for",
     lib.OCIRUN_SITE_VERIFY_CAPABILITIES: "the kernel did not take the capabilities asked for",
     lib.OCIRUN_SITE_VERIFY_NAMESPACE: "the file is not a namespace of this type",
 }
+
+#: Sites that are one use of a system call.
+_CALLS = {lib.OCIRUN_SITE_IDMAP: "mount_setattr"}
 
 _HOOK_SITES = (
     lib.OCIRUN_SITE_HOOK_EXIT,
@@ -35,6 +39,11 @@ _HOOK_SITES = (
 )
 
 _HINTS = {
+    (lib.OCIRUN_SITE_IDMAP, EINVAL): "this file system, or one mounted below it, cannot be id-mapped on this kernel",
+    (lib.OCIRUN_SITE_IDMAP, ENOSYS): "id-mapped mounts take mount_setattr(2), Linux 5.12",
+    (lib.OCIRUN_SITE_IDMAP, EPERM): "an id-mapped mount takes CAP_SYS_ADMIN over the file system, and its source must "
+    "not be id-mapped already",
+    (lib.OCIRUN_SITE_VERIFY_HOST_DEVICE, ENODEV): "without power over the host nodes cannot be made, only bound",
     (lib.OCIRUN_SITE_MOUNT_SETATTR, EPERM): "a flag of this mount may be locked by the user namespace",
     (lib.OCIRUN_SITE_MOUNT_SETATTR, EINVAL): "the file system or the kernel does not support this attribute",
     (lib.OCIRUN_SITE_FSCONFIG, EPERM): "this file system cannot be mounted in a user namespace, "
@@ -59,7 +68,7 @@ def describe_failure(message: Message, container_id: str) -> OcirunError:
         text = _destination_failure(errno, message.detail)
     error = InitError(
         errno,
-        site_name(site),
+        _CALLS.get(site) or site_name(site),
         message.detail,
         container_id=container_id,
         json_pointer=message.origin or None,

@@ -30,7 +30,8 @@ The order, and why:
 from __future__ import annotations
 
 from ocirun.plan import ops
-from ocirun.plan.devices import build_bound_nodes, build_links, build_nodes
+from ocirun.plan.devices import DeviceNodes, build_links
+from ocirun.plan.mapped_mounts import MappedMounts
 from ocirun.plan.mounts import SEVERED, MountBuilder, normalize
 from ocirun.plan.namespaces import CLONE_FLAGS, Namespaces
 from ocirun.plan.process import (
@@ -43,6 +44,7 @@ from ocirun.plan.process import (
     build_scheduling,
 )
 from ocirun.plan.slots import Slots
+from ocirun.spec.id_maps import IdMaps
 from ocirun.spec.mount_options import (
     MS_PRIVATE,
     MS_REC,
@@ -60,77 +62,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ocirun.plan.mounts import CgroupMount
+    from ocirun.plan.circumstances import Circumstances
     from ocirun.plan.ops import Op
-    from ocirun.plan.seccomp import CompiledFilter
     from ocirun.spec.model import Config, Hook, Linux, Process
-
-
-class Circumstances:
-    """Everything beside config.json that a plan depends on: the host, and how create was called.
-
-    `join_paths` are the files of version 1 cgroups by which init joins them.
-    """
-
-    __slots__ = (
-        "available_capabilities",
-        "bundle",
-        "cgroups",
-        "container_id",
-        "in_user_namespace",
-        "join_paths",
-        "keep_count",
-        "last_capability",
-        "listen_fds",
-        "new_keyring",
-        "no_pivot",
-        "notify_directory",
-        "privileged",
-        "seccomp",
-        "unified",
-    )
-
-    def __init__(
-        self,
-        bundle: str,
-        container_id: str,
-        *,
-        available_capabilities: int = (1 << 41) - 1,
-        last_capability: int = 40,
-        in_user_namespace: bool = False,
-        privileged: bool = True,
-        unified: bool = True,
-        cgroups: Sequence[CgroupMount] = (),
-        join_paths: Sequence[str] = (),
-        seccomp: CompiledFilter | None = None,
-        keep_count: int = 0,
-        listen_fds: int = 0,
-        no_pivot: bool = False,
-        new_keyring: bool = True,
-        notify_directory: str | None = None,
-    ) -> None:
-        self.bundle = bundle
-        self.container_id = container_id
-        self.available_capabilities = available_capabilities
-        self.last_capability = last_capability
-        self.in_user_namespace = in_user_namespace
-        self.privileged = privileged
-        self.unified = unified
-        self.cgroups = tuple(cgroups)
-        self.join_paths = tuple(join_paths)
-        self.seccomp = seccomp
-        self.keep_count = keep_count
-        self.listen_fds = listen_fds
-        self.no_pivot = no_pivot
-        self.new_keyring = new_keyring
-        self.notify_directory = notify_directory
 
 
 class Plan:
     """The operations, the flags of the spawn, and the descriptors that it passes in (`inputs`, by name and in order).
 
-    `warnings` are things of the configuration that could not be done and need not be, such as capabilities that
-    this kernel does not know.
+    `maps` are the user namespaces that are inputs (`idmap0` …).  `warnings` are things of the configuration that could
+    not be done and need not be, such as capabilities that this kernel does not know.
     """
 
     __slots__ = (
@@ -138,6 +79,7 @@ class Plan:
         "inputs",
         "keep_count",
         "makes_user_namespace",
+        "maps",
         "ops",
         "slot_count",
         "two_steps",
@@ -153,6 +95,7 @@ class Plan:
         keep_count: int,
         two_steps: bool,
         makes_user_namespace: bool,
+        maps: Sequence[IdMaps] = (),
         warnings: Sequence[str] = (),
     ) -> None:
         self.ops = tuple(operations)
@@ -162,6 +105,7 @@ class Plan:
         self.keep_count = keep_count
         self.two_steps = two_steps
         self.makes_user_namespace = makes_user_namespace
+        self.maps = tuple(maps)
         self.warnings = tuple(warnings)
 
     def encode(self) -> bytes:
@@ -202,6 +146,8 @@ class _Builder:
         self.console_slot = self._input("console", config.process is not None and config.process.terminal)
         notify = circumstances.seccomp is not None and circumstances.seccomp.notify
         self.agent_slot = self._input("agent", notify)
+        self.maps = self._user_namespace_maps()
+        self.mapped = MappedMounts(config.mounts, self.maps, self.slots)
         self.text_slot = self.slots.new() if notify else ops.NO_SLOT
         self.process: Process | None = config.process
         sets = config.process.capabilities if config.process is not None else None
@@ -215,13 +161,25 @@ class _Builder:
         self.mounts = MountBuilder(
             circumstances.bundle,
             self.slots,
+            self.mapped,
             early=self.early,
             user_namespace=self.user_namespace,
             cgroups=circumstances.cgroups,
             unified=circumstances.unified,
             own_cgroup_namespace=self.namespaces.has("cgroup"),
         )
+        self.devices = self._device_nodes()
         self.operations: list[Op] = []
+
+    def _user_namespace_maps(self) -> IdMaps | None:
+        """Return the maps of the container's user namespace; empty ones where nobody knows them."""
+        linux = self.linux
+        if "user" in self.namespaces.created:
+            return IdMaps(linux.uid_mappings, linux.gid_mappings, "/linux")
+        if "user" in self.namespaces.joined:
+            pointer = f"/linux/namespaces/{self.namespaces.joined['user']}/path"
+            return self.circumstances.joined_maps or IdMaps((), (), pointer)
+        return None
 
     def _input(self, name: str, wanted: bool) -> int:
         return self.slots.input(name) if wanted else ops.NO_SLOT
@@ -248,9 +206,13 @@ class _Builder:
             keep_count=self.circumstances.keep_count,
             two_steps=self.namespaces.in_two_steps,
             makes_user_namespace="user" in self.namespaces.created,
+            maps=self.mapped.maps,
             warnings=[
-                f"/process/capabilities: {name} is not known or not available here: left out"
-                for name in self.capabilities.unknown
+                *(
+                    f"/process/capabilities: {name} is not known or not available here: left out"
+                    for name in self.capabilities.unknown
+                ),
+                *self.mounts.warnings,
             ],
         )
 
@@ -267,7 +229,7 @@ class _Builder:
         if self.early:
             result.append(ops.open_tree(self.root_slot, self.root_path, True, "/root/path"))
             result.extend(self.mounts.before_user)
-            result.extend(self.devices_before)
+            result.extend(self.devices.before_user)
         if self.user_namespace and process is not None:
             result.extend(build_limits(process, raise_only=True))
         return result
@@ -299,7 +261,7 @@ class _Builder:
         if self.user_namespace:
             own = SEVERED
         top = MS_PRIVATE if wanted == MS_SHARED else MS_SLAVE
-        result.append(ops.rootfs(self.root_slot, self.root_path, own, top))
+        result.append(ops.rootfs(self.root_slot, self.root_path, own, top, self.devices.slot))
         own_view = self._into_cgroup()
         for index, mount in enumerate(self.config.mounts):
             if mount.type == "cgroup" and own_view:
@@ -307,7 +269,8 @@ class _Builder:
                 own_view = []
             result.extend(self.mounts.build(mount, f"/mounts/{index}"))
         result.extend(self._notify_socket())
-        result.extend(self._devices())
+        result.extend(self.devices.below_root)
+        result.extend(build_links() if self.devices.below_root else [])
         result.extend(self._terminal())
         if self.process is not None:
             result.append(ops.directory(self.process.cwd, "/process/cwd"))
@@ -351,23 +314,19 @@ class _Builder:
             return [bound]
         return [opened, bound]
 
-    def _devices(self) -> list[Op]:
-        """Nodes and links, unless the host's own /dev is bound there."""
-        self.devices_before: list[Op] = []
+    def _device_nodes(self) -> DeviceNodes:
+        """How nodes come to be: by our own power, or from the host; none where the host's own /dev is bound."""
         for mount in self.config.mounts:
             if normalize(mount.destination) == "/dev" and (
                 mount.type == "bind" or parse_options(mount.options).bind
             ):
-                return []
-        if self.user_namespace or self.circumstances.in_user_namespace:
-            before, below = build_bound_nodes(self.linux, self.slots)
-            if self.user_namespace:
-                self.devices_before = before
-            else:
-                below = before + below
-        else:
-            below = build_nodes(self.linux)
-        return below + build_links()
+                return DeviceNodes()
+        circumstances = self.circumstances
+        if circumstances.in_user_namespace or not circumstances.privileged:
+            return DeviceNodes.borrow(self.linux, self.slots, early=self.user_namespace)
+        if self.maps is not None:
+            return DeviceNodes.make_outside(self.linux, self.slots, self.maps)
+        return DeviceNodes.make(self.linux)
 
     def _terminal(self) -> list[Op]:
         process = self.process

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from ocirun.plan import ops
 from ocirun.plan.mounts import SEVERED
+from ocirun.spec.mount_options import NOSUID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.plan.ops import Op
     from ocirun.plan.slots import Slots
+    from ocirun.spec.id_maps import IdMaps
     from ocirun.spec.model import Linux
 
 _TYPES = {"c": 0o020000, "u": 0o020000, "b": 0o060000, "p": 0o010000}
@@ -45,15 +47,25 @@ def makedev(major: int, minor: int) -> int:
 
 
 class _Node:
-    __slots__ = ("gid", "mode", "number", "origin", "path", "uid")
+    """A node; `explicit` are the flags of BIND_DEVICE for what the configuration itself says of it."""
 
-    def __init__(self, path: str, mode: int, number: int, uid: int, gid: int, origin: str) -> None:
+    __slots__ = ("explicit", "gid", "mode", "number", "origin", "path", "uid")
+
+    def __init__(
+        self, path: str, mode: int, number: int, uid: int, gid: int, origin: str, explicit: int = 0
+    ) -> None:
         self.path = path
         self.mode = mode
         self.number = number
         self.uid = uid
         self.gid = gid
         self.origin = origin
+        self.explicit = explicit
+
+    @property
+    def is_fifo(self) -> bool:
+        """Say whether anybody may make it, since it is no device."""
+        return self.mode & _TYPE_BITS == _TYPES["p"]
 
 
 def _nodes(linux: Linux) -> list[_Node]:
@@ -72,30 +84,87 @@ def _nodes(linux: Linux) -> list[_Node]:
             device.uid or 0,
             device.gid or 0,
             f"/linux/devices/{index}",
+            (0 if device.file_mode is None else ops.SAME_MODE)
+            | (0 if device.uid is None else ops.SAME_UID)
+            | (0 if device.gid is None else ops.SAME_GID),
         )
     return list(nodes.values())
 
 
-def build_nodes(linux: Linux) -> list[Op]:
-    """Return the operations that make the nodes, for a runtime that may."""
-    return [
-        ops.device(node.path, node.mode, node.number, node.uid, node.gid, node.origin)
-        for node in _nodes(linux)
-    ]
+class DeviceNodes:
+    """The operations that supply the nodes.
 
-
-def build_bound_nodes(linux: Linux, slots: Slots) -> tuple[list[Op], list[Op]]:
-    """Return (before the user namespace, below the root): the host's nodes, bound, where mknod(2) is impossible.
-
-    A node made in a user namespace would be of no use: the mount has MNT_NODEV's effect (5.x: EPERM at once).
+    `before_user` come before a user namespace is entered, `below_root` when the mounts are there; `slot` is the mount
+    that ROOTFS has to attach below the root, or none.
     """
-    before = []
-    below = []
-    for node in _nodes(linux):
-        slot = slots.new()
-        before.append(ops.open_tree(slot, _host_path(node), False, node.origin))
-        below.append(ops.bind(slot, node.path, node.origin, propagation=SEVERED, flags=ops.NO_SYMLINKS))
-    return before, below
+
+    __slots__ = ("before_user", "below_root", "slot")
+
+    def __init__(self) -> None:
+        self.before_user: list[Op] = []
+        self.below_root: list[Op] = []
+        self.slot = ops.NO_SLOT
+
+    @classmethod
+    def make(cls, linux: Linux) -> DeviceNodes:
+        """Make the nodes where they are wanted."""
+        result = cls()
+        result.below_root = [_made(node) for node in _nodes(linux)]
+        return result
+
+    @classmethod
+    def make_outside(cls, linux: Linux, slots: Slots, maps: IdMaps) -> DeviceNodes:
+        """Make the nodes on a tmpfs of the host's, and show them in the container.
+
+        In a user namespace mknod(2) is forbidden, and a tmpfs made there would not open devices.
+        """
+        result = cls()
+        result.slot = slots.new()
+        result.before_user.append(
+            ops.mount(
+                "tmpfs", "tmpfs", ("mode=0755",), "/dev", "/linux/devices",
+                set_attributes=NOSUID, flags=ops.DETACHED, kept=result.slot,
+            )
+        )  # fmt: skip
+        for index, node in enumerate(_nodes(linux)):
+            if node.is_fifo:
+                result.below_root.append(_made(node))
+                continue
+            # Where the maps are not known (`plan` of a joined namespace) the container's own numbers stand.
+            uid, gid = maps.host_uid(node.uid), maps.host_gid(node.gid)
+            owner = node.uid if uid is None else uid, node.gid if gid is None else gid
+            result.before_user.append(
+                ops.device(f"/{index}", node.mode, node.number, *owner, node.origin, result.slot)
+            )
+            result.below_root.append(
+                ops.bind_device(
+                    result.slot, str(index), node.path, node.mode, node.number, node.uid, node.gid, node.origin
+                )
+            )
+        return result
+
+    @classmethod
+    def borrow(cls, linux: Linux, slots: Slots, *, early: bool) -> DeviceNodes:
+        """Show the host's own nodes, for a runtime that cannot make any; what was asked for they must be."""
+        result = cls()
+        opened = result.before_user if early else result.below_root
+        for node in _nodes(linux):
+            if node.is_fifo:
+                result.below_root.append(_made(node))
+                continue
+            slot = slots.new()
+            opened.append(ops.open_tree(slot, _host_path(node), False, node.origin))
+            result.below_root.append(
+                ops.bind_device(
+                    slot, None, node.path, node.mode, node.number, node.uid, node.gid, node.origin,
+                    propagation=SEVERED, flags=node.explicit,
+                )
+            )
+        return result
+
+
+def _made(node: _Node) -> Op:
+    return ops.device(node.path, node.mode, node.number, node.uid, node.gid, node.origin)
 
 
 def _host_path(node: _Node) -> str:

@@ -26,6 +26,9 @@ _BARRIERS = {
 def explain(plan: Plan) -> str:
     """Return one line for each operation: what is done, and where in config.json that comes from."""
     lines = [f"spawn ocirun-init{_join_words(' with new namespaces: ', _clone_names(plan.clone_flags))}"]
+    for number, maps in enumerate(plan.maps):
+        slot = plan.inputs.index(f"idmap{number}")
+        lines.append(f"new user namespace for mounts as #{slot} ({maps})")
     for op in plan.ops:
         text = describe(op)
         lines.append(f"{text:<72}  {op.origin}".rstrip() if op.origin else text)
@@ -38,6 +41,7 @@ def to_json(plan: Plan) -> dict[str, object]:
     return {
         "cloneFlags": _clone_names(plan.clone_flags),
         "inputs": list(plan.inputs),
+        "idMaps": [str(maps) for maps in plan.maps],
         "warnings": list(plan.warnings),
         "operations": [
             {
@@ -88,8 +92,8 @@ def _propagation_name(bits: int) -> list[str]:
     return [name for name, value in PROPAGATION.items() if value == bits]
 
 
-def _superblock_names(bits: int) -> list[str]:
-    return [name for name, (bit, is_set) in SUPERBLOCK.items() if is_set and bits & bit]
+def _superblock_names(bits: int, cleared: int = 0) -> list[str]:
+    return [name for name, (bit, is_set) in SUPERBLOCK.items() if (bits if is_set else cleared) & bit]
 
 
 def _parenthesis(words: list[str]) -> str:
@@ -115,7 +119,9 @@ def _mount(op: Op) -> str:
     words += _superblock_names(_number(op, 4)) + _list(op, 2)
     words += ["tmpcopyup"] if op.flags & ops.COPY_UP else []
     kept = f" as #{op.slots[0]}" if op.slots[0] >= 0 else ""
-    return f"mount {_text(op, 0)} on {_text(op, 3)}{_parenthesis(words)}{kept}"
+    verb = "make a mount of" if op.flags & ops.DETACHED else "mount"
+    where = "for" if op.flags & ops.DETACHED else "on"
+    return f"{verb} {_text(op, 0)} {where} {_text(op, 3)}{_parenthesis(words)}{kept}"
 
 
 def _bind(op: Op) -> str:
@@ -127,7 +133,30 @@ def _bind(op: Op) -> str:
 
 def _remount(op: Op) -> str:
     words = _attribute_names(_number(op, 0), _number(op, 1)) + _propagation_name(_number(op, 2))
+    words += _superblock_names(_number(op, 4), _number(op, 5))
     return f"change {_text(op, 3)}{_parenthesis(words + _list(op, 2))}"
+
+
+def _idmap(op: Op) -> str:
+    below = " and its submounts" if op.flags & ops.RECURSIVE else ""
+    return f"map the ids of #{op.slots[0]}{below} as user namespace #{op.slots[1]} does"
+
+
+def _node_number(op: Op) -> str:
+    number = op.numbers[1]
+    return f"{number >> 8 & 0xFFF}:{number & 0xFF | number >> 12 & ~0xFF}"
+
+
+def _device(op: Op) -> str:
+    where = f" in #{op.slots[0]}" if op.slots[0] >= 0 else ""
+    owner = f"{op.numbers[2]}:{op.numbers[3]}"
+    return f"node {_text(op, 0)}{where} mode {op.numbers[0] & 0o7777:04o} owner {owner} number {_node_number(op)}"
+
+
+def _bind_device(op: Op) -> str:
+    if _text(op, 1):
+        return f"bind node {_text(op, 1)} of #{op.slots[0]} on {_text(op, 0)}"
+    return f"bind #{op.slots[0]}, if it is number {_node_number(op)}, on {_text(op, 0)}"
 
 
 def _capability_names(mask: int) -> str:
@@ -197,7 +226,10 @@ _DESCRIPTIONS: dict[str, Callable[[Op], str]] = {
     "OPEN_TREE": lambda op: (
         f"clone {_text(op, 0)} as #{op.slots[0]}" + (" with submounts" if op.flags & ops.RECURSIVE else "")
     ),
-    "ROOTFS": lambda op: f"attach #{op.slots[0]} as the root",
+    "IDMAP": _idmap,
+    "ROOTFS": lambda op: (
+        f"attach #{op.slots[0]} as the root" + (f", over #{op.slots[1]}" if op.slots[1] >= 0 else "")
+    ),
     "MOUNT": _mount,
     "BIND": _bind,
     "REMOUNT": _remount,
@@ -206,10 +238,8 @@ _DESCRIPTIONS: dict[str, Callable[[Op], str]] = {
     "PIVOT": lambda op: "chroot into the root" if op.flags & ops.NO_PIVOT else "pivot into the root",
     "ROOT_ATTRIBUTES": _root_attributes,
     "DIRECTORY": lambda op: f"directory {_text(op, 0)}",
-    "DEVICE": lambda op: (
-        f"node {_text(op, 0)} mode {op.numbers[0] & 0o7777:04o} owner {op.numbers[2]}:{op.numbers[3]}"
-        f" number {op.numbers[1] >> 8 & 0xFFF}:{op.numbers[1] & 0xFF | op.numbers[1] >> 12 & ~0xFF}"
-    ),
+    "DEVICE": _device,
+    "BIND_DEVICE": _bind_device,
     "SYMLINK": lambda op: f"link {_text(op, 0)} -> {_text(op, 1)}",
     "CONSOLE": lambda op: f"terminal {op.numbers[0]}x{op.numbers[1]}, main side to the console socket",
     "STDIO": lambda op: f"stdio belongs to uid {op.numbers[0]}",

@@ -12,6 +12,8 @@ from ocirun.spec.mount_options import (
     MS_REC,
     MS_SLAVE,
     MS_UNBINDABLE,
+    SUPERBLOCK,
+    SUPERBLOCK_UNNAMED,
     MountOptions,
     parse_options,
 )
@@ -19,7 +21,9 @@ from ocirun.spec.mount_options import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
+    from ocirun.plan.mapped_mounts import MappedMounts
     from ocirun.plan.ops import Op
     from ocirun.plan.slots import Slots
     from ocirun.spec.model import Mount
@@ -71,25 +75,40 @@ class CgroupMount:
         self.links = tuple(links)
 
 
+def cgroup_mounts(hierarchies: Sequence[Any]) -> list[CgroupMount]:
+    """Return the version 1 hierarchies of a cgroup manager as a mount of type "cgroup" shows them."""
+    result = []
+    for hierarchy in hierarchies:
+        if hierarchy.version != 1:
+            continue
+        name = hierarchy.directory_name
+        links = [each for each in hierarchy.controllers if each != name and "=" not in each]
+        result.append(CgroupMount(name, ",".join(hierarchy.controllers), hierarchy.directory, links))
+    return result
+
+
 class MountBuilder:
     """Turns mounts into operations.
 
     With `early` sources are opened in `before_user`, because behind a user namespace the way to them may be closed;
-    otherwise right before they are bound, so that few descriptors are open at a time.
+    otherwise right before they are bound, so that few descriptors are open at a time.  `warnings` are options that have
+    no effect on their mount.
     """
 
     def __init__(
-        self, bundle: str, slots: Slots, *, early: bool, user_namespace: bool, cgroups: Sequence[CgroupMount],
-        unified: bool, own_cgroup_namespace: bool,
+        self, bundle: str, slots: Slots, mapped: MappedMounts, *, early: bool, user_namespace: bool,
+        cgroups: Sequence[CgroupMount], unified: bool, own_cgroup_namespace: bool,
     ) -> None:  # fmt: skip
         self.bundle = bundle
         self.slots = slots
+        self.mapped = mapped
         self.early = early
         self.user_namespace = user_namespace
         self.cgroups = cgroups
         self.unified = unified
         self.own_cgroup_namespace = own_cgroup_namespace
         self.before_user: list[Op] = []
+        self.warnings: list[str] = []
         #: destination -> slot of the mount that is on top there, for KEPT destinations
         self.kept: dict[str, int] = {}
 
@@ -114,8 +133,10 @@ class MountBuilder:
         destination = normalize(mount.destination)
         kind = mount.type or "none"
         if options.remount:
+            self._warn(options.superblock & SUPERBLOCK_UNNAMED, "of no meaning for a remount", origin)
             return self._remount(destination, options, origin)
         if options.bind or kind == "bind":
+            self._warn(options.superblock, "a matter of the file system, which a bind shares", origin)
             return self._bind(mount, destination, options, origin)
         if kind == "cgroup":
             if not self.unified:
@@ -133,10 +154,20 @@ class MountBuilder:
             flags |= ops.COPY_UP
         return flags
 
+    def _warn(self, superblock: int, why: str, origin: str) -> None:
+        words = [name for name, (bit, is_set) in SUPERBLOCK.items() if is_set and superblock & bit]
+        if words:
+            self.warnings.append(f"{origin}/options: {', '.join(words)}: left out, {why}")
+
     def _file_system(
         self, kind: str, source: str | None, destination: str, options: MountOptions, origin: str
     ) -> list[Op]:
+        namespace = self.mapped.slot_of(origin)
         first, *more = (*options.propagation, 0)[: len(options.propagation) or 1]
+        then = [ops.remount(destination, origin, propagation=bits) for bits in more]
+        flags = self._flags(kind, destination, options)
+        detached = namespace != ops.NO_SLOT
+        slot = self.slots.new() if detached else self.keep(destination)
         made = ops.mount(
             kind,
             source or kind,
@@ -145,12 +176,21 @@ class MountBuilder:
             origin,
             # On a new mount there is nothing below yet: recursive attributes are plain ones.
             set_attributes=options.set_attributes | options.recursive_set,
-            propagation=first,
+            propagation=0 if detached else first,
             superblock=options.superblock,
-            flags=self._flags(kind, destination, options),
-            kept=self.keep(destination),
+            flags=flags | (ops.DETACHED if detached else 0),
+            kept=slot,
         )
-        return [made, *(ops.remount(destination, origin, propagation=bits) for bits in more)]
+        if not detached:
+            return [made, *then]
+        # Made by the caller's power, also where init will have less: whose a file system is is decided when it is made.
+        mapped = [made, ops.idmap(slot, namespace, destination, origin)]
+        kept = self.keep(destination)
+        bound = ops.bind(slot, destination, origin, propagation=first, flags=flags, kept=kept)
+        if self.early:
+            self.before_user.extend(mapped)
+            return [bound, *then]
+        return [*mapped, bound, *then]
 
     def _bind(
         self, mount: Mount, destination: str, options: MountOptions, origin: str
@@ -165,7 +205,11 @@ class MountBuilder:
     ) -> list[Op]:
         first, *more = self._propagation_of_bind(options)
         slot = self.slots.new()
-        opened = ops.open_tree(slot, source, options.recursive, origin)
+        opened = [ops.open_tree(slot, source, options.recursive, origin)]
+        namespace = self.mapped.slot_of(origin)
+        if namespace != ops.NO_SLOT:
+            recursive = ops.RECURSIVE if options.idmap == "ridmap" else 0
+            opened.append(ops.idmap(slot, namespace, destination, origin, recursive))
         bound = ops.bind(
             slot,
             destination,
@@ -175,14 +219,14 @@ class MountBuilder:
             propagation=first,
             recursive_set=options.recursive_set,
             recursive_clear=options.recursive_clear,
-            flags=self._flags("bind", destination, options),
+            flags=self._flags("bind", destination, options) | (ops.RECURSIVE if options.recursive else 0),
             kept=self.keep(destination),
         )
         then = [ops.remount(destination, origin, propagation=bits) for bits in more]
         if self.early:
-            self.before_user.append(opened)
+            self.before_user.extend(opened)
             return [bound, *then]
-        return [opened, bound, *then]
+        return [*opened, bound, *then]
 
     def _propagation_of_bind(self, options: MountOptions) -> tuple[int, ...]:
         wanted = options.propagation
@@ -203,7 +247,8 @@ class MountBuilder:
             set_attributes=options.set_attributes,
             clear_attributes=options.clear_attributes,
             propagation=first,
-            superblock=options.superblock,
+            superblock=options.superblock & ~SUPERBLOCK_UNNAMED,
+            superblock_clear=options.superblock_clear & ~SUPERBLOCK_UNNAMED,
         )
         return [done, *(ops.remount(destination, origin, propagation=bits) for bits in more)]
 

@@ -34,6 +34,10 @@ JOINED = 4096
 TOLERANT = 8192
 RETRY = 16384
 RAISE = 32768
+DETACHED = 16384
+SAME_MODE = 1
+SAME_UID = 2
+SAME_GID = 4
 
 BARRIER_CGROUP = 1
 BARRIER_LIMITS = 2
@@ -140,8 +144,16 @@ def open_tree(slot: int, path: str, recursive: bool, origin: str) -> Op:
     return Op("OPEN_TREE", origin, (path,), (), (slot,), RECURSIVE if recursive else 0)
 
 
-def rootfs(slot: int, path: str, own_propagation: int, top_propagation: int) -> Op:
-    return Op("ROOTFS", "/root/path", (path,), (own_propagation, top_propagation), (slot,))
+def idmap(slot: int, namespace_slot: int, destination: str, origin: str, flags: int = 0) -> Op:
+    return Op("IDMAP", origin, (destination,), (), (slot, namespace_slot), flags)
+
+
+def rootfs(
+    slot: int, path: str, own_propagation: int, top_propagation: int, node_slot: int = NO_SLOT
+) -> Op:
+    return Op(
+        "ROOTFS", "/root/path", (path,), (own_propagation, top_propagation), (slot, node_slot)
+    )
 
 
 def mount(
@@ -154,6 +166,7 @@ def mount(
     set_attributes: int = 0,
     propagation: int = 0,
     superblock: int = 0,
+    superblock_clear: int = 0,
     flags: int = 0,
     kept: int = NO_SLOT,
 ) -> Op:
@@ -161,7 +174,7 @@ def mount(
         "MOUNT",
         origin,
         (kind, source, tuple(options), destination),
-        (set_attributes, 0, propagation, len(options), superblock),
+        (set_attributes, 0, propagation, len(options), superblock, superblock_clear),
         (kept,),
         flags,
     )
@@ -199,12 +212,20 @@ def remount(
     clear_attributes: int = 0,
     propagation: int = 0,
     superblock: int = 0,
+    superblock_clear: int = 0,
 ) -> Op:
     return Op(
         "REMOUNT",
         origin,
         (None, None, tuple(options), destination),
-        (set_attributes, clear_attributes, propagation, len(options), superblock),
+        (
+            set_attributes,
+            clear_attributes,
+            propagation,
+            len(options),
+            superblock,
+            superblock_clear,
+        ),
     )
 
 
@@ -231,8 +252,26 @@ def directory(path: str, origin: str) -> Op:
     return Op("DIRECTORY", origin, (path,))
 
 
-def device(path: str, mode: int, number: int, uid: int, gid: int, origin: str) -> Op:
-    return Op("DEVICE", origin, (path,), (mode, number, uid, gid))
+def device(
+    path: str, mode: int, number: int, uid: int, gid: int, origin: str, base: int = NO_SLOT
+) -> Op:
+    return Op("DEVICE", origin, (path,), (mode, number, uid, gid), (base,))
+
+
+def bind_device(
+    slot: int,
+    name: str | None,
+    path: str,
+    mode: int,
+    number: int,
+    uid: int,
+    gid: int,
+    origin: str,
+    *,
+    propagation: int = 0,
+    flags: int = 0,
+) -> Op:
+    return Op("BIND_DEVICE", origin, (path, name), (mode, number, uid, gid, propagation), (slot,), flags)
 
 
 def symlink(path: str, target: str, origin: str, flags: int = 0) -> Op:

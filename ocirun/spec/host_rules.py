@@ -24,7 +24,6 @@ _LINUX_NOT_YET = (
 # Labels of security modules: accepted without being applied, they would leave a process unconfined.
 _APPARMOR = "apparmor", "AppArmor"
 _SELINUX = "selinux", "SELinux"
-_IDMAP_OPTIONS = ("idmap", "ridmap")
 
 
 def check(config: Config, facts: HostFacts) -> list[Problem]:
@@ -66,12 +65,6 @@ def _not_yet(config: Config) -> Iterator[Problem]:
     for attribute, name in _LINUX_NOT_YET:
         if config.linux is not None and getattr(config.linux, attribute):
             yield _problem(f"/linux/{name}", message)
-    for index, mount in enumerate(config.mounts):
-        if mount.uid_mappings or mount.gid_mappings:
-            yield _problem(f"/mounts/{index}/uidMappings", message)
-        for position, option in enumerate(mount.options):
-            if option.partition("=")[0] in _IDMAP_OPTIONS:
-                yield _problem(f"/mounts/{index}/options/{position}", message)
 
 
 def _mount_namespace(config: Config) -> Iterator[Problem]:

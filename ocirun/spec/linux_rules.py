@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from ocirun.errors import Problem
+from ocirun.spec.id_maps import map_to_host
 from ocirun.spec.seccomp_rules import check_seccomp
 from ocirun.spec.sysctl import sysctl_namespace, sysctl_path
 from ocirun.strict_json import pointer_token
@@ -12,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ocirun.spec.model import IdMapping, Linux, Namespace
+    from ocirun.spec.model import Device, IdMapping, Linux, Namespace
     from ocirun.spec.resources import DeviceRule, Resources
 
 _END_OF_IDS = 4294967295  # the last id is 4294967294
@@ -172,6 +173,16 @@ def _devices(linux: Linux) -> Iterator[Problem]:
         if seen.setdefault(device.path, numbers) != numbers:
             message = f"{device.path} is another device in an earlier entry"
             yield _problem(f"{pointer}/path", message)
+        yield from _device_owner(linux, device, pointer)
+
+
+def _device_owner(linux: Linux, device: Device, pointer: str) -> Iterator[Problem]:
+    for name, owner, mappings in (
+        ("uid", device.uid, linux.uid_mappings),
+        ("gid", device.gid, linux.gid_mappings),
+    ):
+        if owner is not None and mappings and map_to_host(mappings, owner) is None:
+            yield _problem(f"{pointer}/{name}", f"the user namespace does not map {owner}")
 
 
 def _check_device_rules(rules: Sequence[DeviceRule], pointer: str) -> Iterator[Problem]:

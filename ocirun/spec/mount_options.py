@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The mount options of the specification as one table: option -> what it sets and clears.
 
-Everything that is accepted is observable in /proc/self/mountinfo; what the table does not know is data for the file
-system (config.md#mounts: an unknown option SHOULD be passed on).
+What is accepted is passed to the kernel, which shows most of it in /proc/self/mountinfo, but not silent and iversion.
+What the table does not know is data for the file system (config.md#mounts: an unknown option SHOULD be passed on).
 
 Kernel: mount_setattr(2), fsconfig(2), mount(2)
 """
@@ -30,8 +30,8 @@ MS_PRIVATE = 1 << 18
 MS_SLAVE = 1 << 19
 MS_SHARED = 1 << 20
 
-#: Bits of the superblock's flags as ocirun-init numbers them (ops_mount.c, configure_superblock).
-SB_SYNC, SB_DIRSYNC, SB_MAND, SB_LAZYTIME, SB_RDONLY = 1, 2, 4, 8, 16
+#: Bits of the superblock's flags as ocirun-init numbers them (ops_mount.c, configure_superblock and old_mount).
+SB_SYNC, SB_DIRSYNC, SB_MAND, SB_LAZYTIME, SB_SILENT, SB_I_VERSION = 1, 2, 4, 8, 16, 32
 
 #: option -> (attributes set, attributes cleared)
 ATTRIBUTES = {
@@ -78,10 +78,19 @@ SUPERBLOCK = {
     "nomand": (SB_MAND, False),
     "lazytime": (SB_LAZYTIME, True),
     "nolazytime": (SB_LAZYTIME, False),
+    "silent": (SB_SILENT, True),
+    "loud": (SB_SILENT, False),
+    "iversion": (SB_I_VERSION, True),
+    "noiversion": (SB_I_VERSION, False),
 }
+#: Those that only mount(2) can express, not fsconfig(2).
+SUPERBLOCK_UNNAMED = SB_SILENT | SB_I_VERSION
 
-#: Accepted and without effect of their own: what they ask for is the default, or concerns the kernel's log.
-NO_EFFECT = frozenset({"defaults", "loud", "silent", "iversion", "noiversion"})
+#: Asks for what is so anyway.
+NO_EFFECT = frozenset({"defaults"})
+
+#: Ids are mapped; "ridmap" in submounts as well.
+IDMAP = frozenset({"idmap", "ridmap"})
 
 BIND = frozenset({"bind", "rbind"})
 
@@ -102,6 +111,7 @@ class MountOptions:
         "remount",
         "set_attributes",
         "superblock",
+        "superblock_clear",
     )
 
     def __init__(self) -> None:
@@ -116,6 +126,7 @@ class MountOptions:
         self.recursive_clear = 0
         self.propagation: tuple[int, ...] = ()
         self.superblock = 0
+        self.superblock_clear = 0
         self.data: list[str] = []
 
 
@@ -137,6 +148,9 @@ def parse_options(options: Sequence[str]) -> MountOptions:
         elif option in SUPERBLOCK:
             bit, is_set = SUPERBLOCK[option]
             result.superblock = result.superblock | bit if is_set else result.superblock & ~bit
+            result.superblock_clear = (
+                result.superblock_clear & ~bit if is_set else result.superblock_clear | bit
+            )
         elif option in BIND:
             result.bind = True
             result.recursive = result.recursive or option == "rbind"
@@ -144,7 +158,7 @@ def parse_options(options: Sequence[str]) -> MountOptions:
             result.remount = True
         elif option == "tmpcopyup":
             result.copy_up = True
-        elif option.partition("=")[0] in ("idmap", "ridmap"):
+        elif option.partition("=")[0] in IDMAP:
             result.idmap = option
         elif option not in NO_EFFECT:
             result.data.extend(_split_data(option))
@@ -171,5 +185,5 @@ def _split_data(option: str) -> list[str]:
 
 def all_options() -> list[str]:
     """Return every option that ocirun understands, for `features`."""
-    known = {*ATTRIBUTES, *RECURSIVE_ATTRIBUTES, *PROPAGATION, *SUPERBLOCK, *NO_EFFECT, *BIND}
+    known = {*ATTRIBUTES, *RECURSIVE_ATTRIBUTES, *PROPAGATION, *SUPERBLOCK, *NO_EFFECT, *BIND, *IDMAP}
     return sorted(known | {"remount", "tmpcopyup"})

@@ -110,6 +110,16 @@ def test_mounts(example: Example) -> None:
     assert result.one("ls")["names"] == []
 
 
+@pytest.mark.kernel("6.3")
+@pytest.mark.peer_fails(runc="1.1 has no id-mapped mounts")
+@pytest.mark.peer_fails(crun="does not know specification 1.1 and later")
+def test_idmapped(example: Example) -> None:
+    """idmapped shows one file under two owners, and its mount to whom it is mapped."""
+    result = example.run("idmapped").ok()
+    assert [result.files[f"/{name}/note.txt"]["uid"] for name in ("data", "mapped")] == [0, 1000]
+    assert result.reads["/mapped/note.txt"].startswith("The file belongs")
+
+
 def test_devices(example: Example) -> None:
     """devices makes the nodes with owner and mode."""
     files = example.run("devices").ok().files

@@ -11,6 +11,8 @@ import pytest
 from support.bundle import Bundle
 from support.canary import Canary
 from support.command import Result, RuntimeCommand
+from support.nested import nested
+from support.report import mounts
 
 pytestmark = pytest.mark.root
 MkBundle = Callable[..., Bundle]
@@ -68,51 +70,124 @@ def test_default_devices(runtime: RuntimeCommand, bundle: Bundle, userns: bool) 
     assert result.reads["/dev/null"] == ""
 
 
-def test_configured_devices(runtime: RuntimeCommand, bundle: Bundle) -> None:
-    """Nodes of all kinds are made with their mode and owner, with missing directories."""
-    bundle.linux(
-        devices=[
-            {
-                "path": "/dev/c",
-                "type": "c",
-                "major": 1,
-                "minor": 5,
-                "fileMode": 0o640,
-                "uid": 7,
-                "gid": 8,
-            },
-            {"path": "/dev/u", "type": "u", "major": 1, "minor": 7, "fileMode": 0o600},
-            {
-                "path": "/dev/sub/dir/b",
-                "type": "b",
-                "major": 7,
-                "minor": 3,
-                "fileMode": 0o660,
-                "gid": 6,
-            },
-            {"path": "/dev/p", "type": "p", "fileMode": 0o622},
-            {"path": "/tmp/elsewhere", "type": "c", "major": 10, "minor": 229, "fileMode": 0o444},
-        ]
-    )
-    paths = [entry["path"] for entry in bundle.spec["linux"]["devices"]]
-    files = runtime.run(bundle.seq(["lstat", *paths])).ok().files
+CONFIGURED: list[dict[str, Any]] = [
+    {"path": "/dev/c", "type": "c", "major": 1, "minor": 5, "fileMode": 0o640, "uid": 7, "gid": 8},
+    {"path": "/dev/u", "type": "u", "major": 1, "minor": 7, "fileMode": 0o600},
+    {"path": "/dev/sub/dir/b", "type": "b", "major": 7, "minor": 3, "fileMode": 0o660, "gid": 6},
+    {"path": "/dev/p", "type": "p", "fileMode": 0o622, "uid": 9},
+    {"path": "/tmp/elsewhere", "type": "c", "major": 10, "minor": 229, "fileMode": 0o4444, "uid": 5},
+    {"path": "/dev/nowhere", "type": "c", "major": 4000, "minor": 70000},
+]
+
+
+@pytest.mark.parametrize(
+    "userns",
+    [False, pytest.param(True, marks=pytest.mark.ocirun_only("the host's nodes are bound, whatever they are"))],
+)
+def test_configured_devices(runtime: RuntimeCommand, bundle: Bundle, userns: bool) -> None:
+    """Nodes of all kinds are there with their number, mode and owner, with missing directories; in a user namespace
+    too, whether the host has such a node or not."""
+    bundle.linux(devices=CONFIGURED)
+    if userns:
+        bundle.userns()
+    paths = [entry["path"] for entry in CONFIGURED]
+    bundle.seq(["lstat", *paths], ["open", "/dev/c", "rdonly"], ["read", "/dev/c", "2"])
+    result = runtime.run(bundle).ok()
+    files = result.files
     assert [(files[p]["type"], files[p].get("rdev"), files[p]["mode"]) for p in paths] == [
         ("char", [1, 5], 0o640),
         ("char", [1, 7], 0o600),
         ("block", [7, 3], 0o660),
         ("fifo", None, 0o622),
-        ("char", [10, 229], 0o444),
+        ("char", [10, 229], 0o4444),
+        ("char", [4000, 70000], 0o666),
     ]
-    assert (files["/dev/c"]["uid"], files["/dev/c"]["gid"]) == (7, 8)
-    assert (files["/dev/sub/dir/b"]["uid"], files["/dev/sub/dir/b"]["gid"]) == (0, 6)
+    owners = [(files[p]["uid"], files[p]["gid"]) for p in paths]
+    assert owners == [(7, 8), (0, 0), (0, 6), (9, 0), (5, 0), (0, 0)]
+    assert result.outcomes("open")["/dev/c"] == "ok"
+    assert result.reads["/dev/c"] == "\0\0"
 
 
 @pytest.mark.userns
-def test_configured_devices_in_a_user_namespace(runtime: RuntimeCommand, bundle: Bundle) -> None:
-    """Where nodes cannot be made the host's are bound."""
-    bundle.userns().linux(devices=[{"path": "/dev/zero", "type": "c", "major": 1, "minor": 5}])
-    bundle.seq(["lstat", "/dev/zero"])
-    assert runtime.run(bundle).ok().files["/dev/zero"]["rdev"] == [1, 5]
+@pytest.mark.ocirun_only("the host's nodes are bound")
+def test_default_devices_belong_to_root_in_a_user_namespace(runtime: RuntimeCommand, bundle: Bundle) -> None:
+    """There too they are what the specification says, and nothing that the container does to them reaches the host."""
+    before = os.stat("/dev/null")
+    bundle.userns().capabilities("CAP_CHOWN", "CAP_FOWNER")
+    bundle.seq(LSTAT, ["syscall", "fchmodat", "-100", "str:/dev/null", "0600"], ["lstat", "/dev/null"])
+    result = runtime.run(bundle).ok()
+    assert result.one("syscall")["ret"] == 0
+    assert result.files["/dev/null"]["mode"] == 0o600
+    after = os.stat("/dev/null")
+    assert (after.st_mode, after.st_uid) == (before.st_mode, before.st_uid)
+    check_default_devices(runtime.run(bundle.again().seq(LSTAT)).ok())
+
+
+@pytest.mark.userns
+@pytest.mark.ocirun_only("the host's nodes are bound")
+def test_nodes_leave_no_mount(runtime: RuntimeCommand, bundle: Bundle) -> None:
+    """In a user namespace each node is a mount of its own; where they were made cannot be reached any more."""
+    mountinfo = runtime.report(bundle.userns().seq("report"))["mountinfo"]
+    targets = [mount.target for mount in mounts(mountinfo)]
+    assert sorted(target for target in targets if target in DEFAULT) == sorted(DEFAULT)
+    own = {entry["destination"] for entry in bundle.spec["mounts"]} | {"/", *DEFAULT}
+    assert set(targets) <= own
+
+
+@pytest.mark.userns
+@pytest.mark.parametrize("namespace", ["new", "joined"])
+@pytest.mark.ocirun_only("the host's nodes are bound")
+def test_owner_of_devices_of_odd_maps(runtime: RuntimeCommand, mkbundle: MkBundle, namespace: str) -> None:
+    """Owners are found through maps of several ranges, those of a joined namespace as well."""
+    uids = [{"containerID": 0, "hostID": 300000, "size": 5}, {"containerID": 100, "hostID": 5000, "size": 10}]
+    gids = [{"containerID": 50, "hostID": 600, "size": 5}, {"containerID": 0, "hostID": 300000, "size": 5}]
+    holder = mkbundle().namespaces("user").linux(uidMappings=uids, gidMappings=gids)
+    bundle = holder
+    if namespace == "joined":
+        pid = runtime.create(holder.seq("sleep")).start().pid
+        bundle = mkbundle().namespaces({"type": "user", "path": f"/proc/{pid}/ns/user"})
+    os.chown(bundle.rootfs, 300000, 300000)
+    device = {"path": "/dev/c", "type": "c", "major": 1, "minor": 5, "uid": 103, "gid": 52}
+    bundle.linux(devices=[device]).seq(["lstat", "/dev/c", "/dev/null"])
+    files = runtime.run(bundle).ok().files
+    assert [(files[p]["uid"], files[p]["gid"]) for p in ("/dev/c", "/dev/null")] == [(103, 52), (0, 0)]
+
+
+@pytest.mark.userns
+@pytest.mark.ocirun_only("any existing file is taken for the device")
+def test_image_in_a_user_namespace(runtime: RuntimeCommand, bundle: Bundle) -> None:
+    """The empty files that an earlier run left are used again; a file with content is an error there too."""
+    bundle.userns().without_mount("/dev").dir("/dev")
+    os.chown(bundle.inside("/dev"), 100000, 100000)
+    bundle.linux(devices=[{"path": "/dev/special", "type": "c", "major": 1, "minor": 5}]).seq(["lstat", "/dev/special"])
+    for _ in range(2):
+        assert runtime.run(bundle.again()).ok().files["/dev/special"]["rdev"] == [1, 5]
+    assert bundle.inside("/dev/special").is_file()
+    bundle.file("/dev/special", "no device")
+    runtime.run(bundle.again()).refused("/linux/devices/0", "/dev/special")
+
+
+@pytest.mark.userns
+@pytest.mark.parametrize(
+    "wrong",
+    [{"minor": 77}, {"type": "b"}, {"fileMode": 0o600}, {"uid": 7}, {"gid": 8}, {"path": "/dev/none", "minor": 77}],
+    ids=str,
+)
+@pytest.mark.ocirun_only("the host's nodes are bound, whatever they are")
+def test_nodes_of_the_host(runtime: RuntimeCommand, bundle: Bundle, wrong: dict[str, Any]) -> None:
+    """A runtime without power over the host binds its nodes, if they are what the configuration asks for; a fifo it
+    can make."""
+    right = {"path": "/dev/zero", "type": "c", "major": 1, "minor": 5, "fileMode": 0o666, "uid": 0, "gid": 0}
+    fifo = {"path": "/dev/fifo", "type": "p", "fileMode": 0o640, "gid": 3}
+    weak = runtime.under(*nested())
+    bundle.linux(devices=[fifo, right]).seq(["lstat", "/dev/zero", "/dev/fifo"], ["open", "/dev/zero", "rdwr"])
+    result = weak.run(bundle).ok()
+    assert result.files["/dev/zero"]["rdev"] == [1, 5]
+    assert (result.files["/dev/fifo"]["mode"], result.files["/dev/fifo"]["gid"]) == (0o640, 3)
+    assert result.outcomes("open")["/dev/zero"] == "ok"
+    bundle.again().linux(devices=[fifo, right | wrong])
+    error = weak.run(bundle).refused("/linux/devices/1", wrong.get("path", "/dev/zero")).stderr
+    assert "ENOENT" in error if "path" in wrong else "the host's node has another" in error
 
 
 def test_matching_node_of_the_image_is_kept(runtime: RuntimeCommand, bundle: Bundle) -> None:

@@ -457,34 +457,6 @@ def test_remount(runtime: RuntimeCommand, bundle: Bundle) -> None:
     assert "size=2048k" in found[0].data
 
 
-@pytest.mark.ocirun_only("what ocirun cannot do yet it refuses by name")
-def test_id_mapped_bind_is_refused(runtime: RuntimeCommand, bundle: Bundle, source: Path) -> None:
-    """Id-mapped mounts are not in this version: the error names both properties, and nothing is left."""
-    bundle.mount("/mapped", None, "tree", "bind", "idmap")
-    bundle.spec["mounts"][-1].update(
-        uidMappings=[{"containerID": 0, "hostID": 100000, "size": 65536}],
-        gidMappings=[{"containerID": 0, "hostID": 100000, "size": 65536}],
-    )
-    index = len(bundle.spec["mounts"]) - 1
-    runtime.run(bundle).refused(f"/mounts/{index}/uidMappings", f"/mounts/{index}/options/1")
-
-
-@pytest.mark.parametrize(
-    "mount",
-    [
-        {"options": ["bind", "idmap"]},
-        {"options": ["bind"], "uidMappings": [{"containerID": 0, "hostID": 1, "size": 1}]},
-    ],
-    ids=str,
-)
-@pytest.mark.ocirun_only("1.1 has no id-mapped mounts, 1.8.1 does not check")
-def test_id_mapping_that_cannot_be(runtime: RuntimeCommand, bundle: Bundle, mount: dict[str, Any]) -> None:
-    """idmap without mappings or a user namespace, and one kind of mapping alone, are refused."""
-    (bundle.path / "dir").mkdir()
-    bundle.spec["mounts"].append({"destination": "/m", "source": "dir", **mount})
-    runtime.run(bundle).refused()
-
-
 # ---- where a mount may be ------------------------------------------------------------------------
 
 

@@ -70,6 +70,17 @@ def test_nothing_of_the_host_is_mounted(runtime: RuntimeCommand, bundle: Bundle)
     assert result.files["/"]["ino"] == result.files["/.."]["ino"] == bundle.rootfs.stat().st_ino
 
 
+@pytest.mark.ocirun_only("the old root stays mounted over the new one, or pivot_root fails")
+def test_nothing_of_the_host_is_left_where_its_root_is_covered(runtime: RuntimeCommand, bundle: Bundle) -> None:
+    """Where the host has a mount on top of "/" that nobody is in, detaching that is not detaching the host's root."""
+    script = 'mount --make-rprivate / && mount -t tmpfs over / && exec "$@"'
+    bundle.seq("report", ["stat", "/", "/.."])
+    result = runtime.under("unshare", "-m", "sh", "-c", script, "sh").run(bundle).ok()
+    own = {entry["destination"] for entry in bundle.spec["mounts"]} | {"/"}
+    assert {mount.target for mount in mounts(result.report["mountinfo"])} == own
+    assert result.files["/"]["ino"] == result.files["/.."]["ino"]
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [

@@ -36,7 +36,9 @@ _LIST = st.lists(_TEXT, max_size=5)
 _NUMBER = st.one_of(st.integers(0, 2**64 - 1), st.sampled_from((0, 1, 2**31, 2**32 - 1, 2**32, 2**63, 2**64 - 1)))
 _SLOT = st.integers(0, SLOTS - 1)
 _ANY_SLOT = st.integers(-1, SLOTS - 1)
-_SLOT_NAMES = {"slot": _SLOT, "kept": _ANY_SLOT, "base": _ANY_SLOT, "agent_slot": _ANY_SLOT, "text_slot": _ANY_SLOT}
+_SLOT_NAMES = dict.fromkeys(("slot", "namespace_slot"), _SLOT) | dict.fromkeys(
+    ("kept", "base", "agent_slot", "text_slot", "node_slot"), _ANY_SLOT
+)
 _BY_ANNOTATION: dict[str, st.SearchStrategy[Any]] = {
     "str": _TEXT,
     "str | None": st.none() | _TEXT,

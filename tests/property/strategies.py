@@ -192,6 +192,9 @@ _SYSCTLS = {
     "user": ["user.max_user_namespaces"],
 }
 _KINDS = ["pid", "network", "ipc", "uts", "user", "cgroup", "time"]
+_MAPS = {
+    f"{kind}Mappings": [{"containerID": 0, "hostID": 5000, "size": 10}] for kind in ("uid", "gid")
+}
 _MOUNTS = st.sampled_from(
     [
         {"type": "proc", "source": "proc"},
@@ -200,6 +203,9 @@ _MOUNTS = st.sampled_from(
         {"source": "data", "options": ["bind", "rshared"]},
         {"type": "sysfs", "source": "sysfs", "options": ["ro", "slave", "shared"]},
         {"type": "cgroup", "source": "cgroup", "options": ["ro", "relatime"]},
+        {"source": "/host", "options": ["rbind", "ridmap"], **_MAPS},
+        {"source": "/other", "options": ["bind"], **_MAPS},
+        {"type": "tmpfs", "options": ["idmap", "shared", "slave"], **_MAPS},
     ]
 )
 

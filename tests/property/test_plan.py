@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import stat
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -16,19 +17,21 @@ from native.building import tool
 
 from ocirun.host import HostFacts
 from ocirun.plan import ops
-from ocirun.plan.build import Circumstances, Plan, build
+from ocirun.plan.build import Plan, build
+from ocirun.plan.circumstances import Circumstances
 from ocirun.plan.mounts import CgroupMount, normalize
 from ocirun.plan.namespaces import CLONE_FLAGS
+from ocirun.plan.ops import Op
 from ocirun.validate import validate_document
 
 # abi.h: which slots an operation fills and which it uses.
 FILLS = {"OPEN_NAMESPACE": (0,), "OPEN_TREE": (0,), "MOUNT": (0,), "BIND": (1,), "BARRIER": (0,)}
 USES = {
-    "JOIN": (0,), "ROOTFS": (0,), "BIND": (0,), "MASK": (0,), "READONLY": (0,), "WAIT_START": (0,), "CONSOLE": (0,),
-    "SECCOMP": (0, 1), "ANNOUNCE": (0, 1),
+    "JOIN": (0,), "ROOTFS": (0, 1), "BIND": (0,), "MASK": (0,), "READONLY": (0,), "WAIT_START": (0,), "CONSOLE": (0,),
+    "SECCOMP": (0, 1), "ANNOUNCE": (0, 1), "IDMAP": (0, 1), "DEVICE": (0,), "BIND_DEVICE": (0,),
 }  # fmt: skip
 ON_THE_HOST = ("OPEN_NAMESPACE", "OPEN_TREE", "JOIN_CGROUP")
-BELOW_ROOT = ("MOUNT", "BIND", "REMOUNT", "DEVICE", "SYMLINK", "CONSOLE", "DIRECTORY")
+BELOW_ROOT = ("MOUNT", "BIND", "REMOUNT", "DEVICE", "BIND_DEVICE", "SYMLINK", "CONSOLE", "DIRECTORY")
 ALL_CAPABILITIES = (1 << 41) - 1
 
 
@@ -79,7 +82,13 @@ def plan_of(case: tuple[dict[str, Any], Circumstances]) -> Plan:
 
 
 def places(plan: Plan, *names: str) -> list[int]:
-    return [index for index, op in enumerate(plan.ops) if op.name in names]
+    """Return where operations of these names are, but for those on a mount that is not below the root yet."""
+    return [index for index, op in enumerate(plan.ops) if op.name in names and not is_aside(op)]
+
+
+def is_aside(op: Op) -> bool:
+    """Say whether an operation makes a mount that is attached later, or a node on such a mount."""
+    return (op.name == "MOUNT" and bool(op.flags & ops.DETACHED)) or (op.name == "DEVICE" and op.slots[0] != ops.NO_SLOT)
 
 
 # Making a whole valid document takes longer than looking at its plan.
@@ -195,7 +204,8 @@ def test_host_paths_come_before_the_user_namespace(case: tuple[dict[str, Any], C
         return
     (entered,) = (i for i in places(plan, "UNSHARE") if plan.ops[i].numbers[0] & CLONE_FLAGS["user"])
     assert all(index < entered for index in places(plan, *ON_THE_HOST))
-    assert not places(plan, "DEVICE")
+    assert all(stat.S_ISFIFO(plan.ops[index].numbers[0]) for index in places(plan, "DEVICE"))
+    assert all(index < entered for index, op in enumerate(plan.ops) if is_aside(op) or op.name == "IDMAP")
     raised = [i for i in places(plan, "RLIMIT") if plan.ops[i].flags & ops.RAISE]
     assert len(raised) == len(document.get("process", {}).get("rlimits", ()))
     assert all(index < entered for index in raised)
@@ -209,10 +219,11 @@ def test_everything_asked_for_is_there(case: tuple[dict[str, Any], Circumstances
     """Each mount, path, parameter, limit and hook of the document has its operations, in the document's order."""
     document, _ = case
     plan = plan_of(case)
-    seen = [op.origin for op in plan.ops if op.name in ("MOUNT", "BIND", "REMOUNT") and op.origin.startswith("/mounts/")]
+    done = [plan.ops[index] for index in places(plan, "MOUNT", "BIND", "REMOUNT")]
+    seen = [op.origin for op in done if op.origin.startswith("/mounts/")]
     assert list(dict.fromkeys(seen)) == [f"/mounts/{index}" for index in range(len(document.get("mounts", ())))]
     for index, mount in enumerate(document.get("mounts", ())):
-        on = [op.texts[3] for op in plan.ops if op.origin == f"/mounts/{index}" and op.name in ("MOUNT", "BIND")]
+        on = [op.texts[3] for op in done if op.origin == f"/mounts/{index}" and op.name != "REMOUNT"]
         assert normalize(mount["destination"]) in on
     linux = document["linux"]
     assert [op.origin for op in plan.ops if op.name == "MASK"] == [
@@ -225,9 +236,10 @@ def test_everything_asked_for_is_there(case: tuple[dict[str, Any], Circumstances
     inside = document.get("hooks", {})
     hooks = inside.get("createContainer", []) + (inside.get("startContainer", []) if "process" in document else [])
     assert [op.texts[0] for op in plan.ops if op.name == "HOOK"] == [hook["path"] for hook in hooks]
-    nodes = {op.texts[0] for op in plan.ops if op.name == "DEVICE"} | {
-        op.texts[3] for op in plan.ops if op.name == "BIND" and op.origin.startswith("/linux/devices")
-    }
+    nodes = {plan.ops[index].texts[0] for index in places(plan, "DEVICE", "BIND_DEVICE")}
+    mapped = {f"/mounts/{i}" for i, mount in enumerate(document.get("mounts", ())) if "uidMappings" in mount}
+    assert {op.origin for op in plan.ops if op.name == "IDMAP"} >= mapped
+    assert len(plan.maps) == len({str(maps) for maps in plan.maps})
     assert {"/dev/null", *(device["path"] for device in linux.get("devices", ()))} <= nodes
 
 

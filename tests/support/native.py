@@ -47,7 +47,12 @@ def tool(name: str) -> Path:
 
 def compat(mask: str, errno_name: str = "ENOSYS") -> tuple[str, ...]:
     """Return the words that start a command with the system calls of a mask failing."""
-    return (str(tool("compat")), errno_name, ",".join(MASKS[mask]), "--")
+    return without(errno_name, *MASKS[mask])
+
+
+def without(errno_name: str, *calls: str) -> tuple[str, ...]:
+    """Return the words that start a command with these system calls failing."""
+    return (str(tool("compat")), errno_name, ",".join(calls), "--")
 
 
 class FaultK:

@@ -91,8 +91,6 @@ def test_joined_namespace_of_the_host_is_not_changed(
     [
         ({"linux": {"netDevices": {"eth0": {}}}}, "/linux/netDevices"),
         ({"linux": {"intelRdt": {"closID": "a"}}}, "/linux/intelRdt"),
-        ({"mounts": [{"destination": "/a", "options": ["idmap"]}]}, "/mounts/0/options/0"),
-        ({"mounts": [{"destination": "/a", "options": ["ridmap=x"]}]}, "/mounts/0/options/0"),
     ],
 )
 def test_what_is_not_built_yet_is_refused_by_name(changes: dict[str, Any], pointer: str) -> None:

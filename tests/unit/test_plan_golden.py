@@ -16,7 +16,8 @@ import pytest
 
 from ocirun.dry_run import plan_document
 from ocirun.host import HostFacts
-from ocirun.plan.build import Circumstances, build
+from ocirun.plan.build import build
+from ocirun.plan.circumstances import Circumstances
 from ocirun.plan.explain import _DESCRIPTIONS
 from ocirun.plan.mounts import CgroupMount
 from ocirun.validate import validate_document
