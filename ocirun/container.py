@@ -312,6 +312,9 @@ class Container:
             manager.close()
             if fd >= 0 and fd != self._pidfd:
                 os.close(fd)
+        if record["init"] is None and "netDevices" in record and status.is_this_boot(record):
+            # Create was interrupted; once it has succeeded, devices stay in their namespace and share its fate.
+            self._runtime.return_net_devices(record)
         entry.remove()
 
     def _end(self, record: Record, fd: int, manager: CgroupManager) -> None:

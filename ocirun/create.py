@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from ocirun.host import HostFacts
     from ocirun.inputs import CreateOptions
+    from ocirun.netdev import NetDevices
     from ocirun.plan.build import Plan
     from ocirun.plan.seccomp import CompiledFilter
     from ocirun.spec.model import Config
@@ -88,6 +89,7 @@ class Creation:
         self.pid, self.pidfd = 0, -1
         self.record: Record = {}
         self.inputs = Inputs(entry, options)
+        self._net_devices: NetDevices | None = None
         self._undo: list[Callable[[], None]] = []
 
     def run(self) -> None:
@@ -112,6 +114,8 @@ class Creation:
             self._undo.clear()  # they refer to us: no work for the host's garbage collector
             self.cgroup.close()
             self.inputs.close()
+            if self._net_devices is not None:
+                self._net_devices.close()
 
     # The steps, in order.
 
@@ -135,6 +139,11 @@ class Creation:
             self.cgroup,
             pid_file=self.options.pid_file,
         )
+        if self.linux.net_devices:
+            from ocirun.netdev import NetDevices
+
+            self._net_devices = NetDevices(self.linux)
+            self.record["netDevices"] = self._net_devices.record()
         self.entry.write_record(self.record)
 
     def _make_birthplace(self) -> None:
@@ -239,6 +248,7 @@ class Creation:
             (NEED_ID_MAPS, 0): self._write_maps,
             (AT_BARRIER, ops.BARRIER_CGROUP): self._at_cgroup,
             (AT_BARRIER, ops.BARRIER_LIMITS): self._at_limits,
+            (AT_BARRIER, ops.BARRIER_NETWORK): self._move_net_devices,
             (AT_BARRIER, ops.BARRIER_CREATE_RUNTIME): self._run_hooks,
             (AT_BARRIER, ops.BARRIER_CREATED): self._save_created,
         }
@@ -246,6 +256,13 @@ class Creation:
     def _write_maps(self) -> int:
         maps = IdMaps(self.linux.uid_mappings, self.linux.gid_mappings, "/linux")
         write_maps(self._init.pid, maps)
+        return -1
+
+    def _move_net_devices(self) -> int:
+        assert self._net_devices is not None
+        # Its socket keeps the namespace alive: what was moved can be brought back when init is gone.
+        self._undo.append(self._net_devices.bring_back)
+        self._net_devices.move(self._init.received)
         return -1
 
     def _run_hooks(self) -> int:

@@ -52,7 +52,7 @@ def features_document(facts: HostFacts | None = None) -> dict[str, Any]:
                 "flags": sorted(MEMORY_POLICY_FLAGS),
             },
             "mountExtensions": {"idmap": {"enabled": True}},
-            "netDevices": {"enabled": False},
+            "netDevices": {"enabled": True},
         },
         "annotations": _annotations(),
         "potentiallyUnsafeConfigAnnotations": [],

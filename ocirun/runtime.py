@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ocirun.plan.build import Plan
     from ocirun.plan.seccomp import CompiledFilter
     from ocirun.spec.model import Config
-    from ocirun.store import Entry
+    from ocirun.store import Entry, Record
 
 
 def default_root() -> str:
@@ -316,6 +316,14 @@ class Runtime:
         from ocirun.hooks import HookRunner
 
         return HookRunner(container_id, bundle, self._open_init(), self.store.root)
+
+    def return_net_devices(self, record: Record) -> None:
+        """Return the network devices of a create that was interrupted; what could not be is a warning."""
+        from ocirun.netdev import return_devices, visit
+
+        executable, root = self._open_init(), self.store.root
+        for lost in return_devices(record["netDevices"], lambda path: visit(path, executable, root)):
+            self.warn(lost)
 
     def warn(self, problem: object) -> None:
         """Note something that is no error."""

@@ -52,12 +52,14 @@ enum ocirun_opcode {
 	OCIRUN_OP_UNSHARE,		/* number0 = CLONE_NEW* */
 	OCIRUN_OP_ID_MAPS,		/* ask the parent for the maps, then become 0:0 */
 	OCIRUN_OP_FORK,			/* continue in a child made with number0 = CLONE_NEW*; the parent learns its pid */
-	OCIRUN_OP_BARRIER,		/* number0 = enum ocirun_barrier; slot0 <- descriptor sent with the answer, if any */
+	OCIRUN_OP_BARRIER,		/* number0 = enum ocirun_barrier; slot0 <- descriptor sent with the answer, if any;
+					 * slot1 = one to send along, closed here afterwards */
 	OCIRUN_OP_WRITE_PROC,		/* text0 below /proc, text1 = data */
 	OCIRUN_OP_SYSCTL,		/* text0 below /proc/sys, text1 = value */
 	OCIRUN_OP_HOSTNAME,		/* text0 */
 	OCIRUN_OP_DOMAINNAME,		/* text0 */
 	OCIRUN_OP_LOOPBACK,
+	OCIRUN_OP_OPEN_NETLINK,		/* slot0 <- socket that speaks to the routing part of our network namespace */
 	OCIRUN_OP_KEYRING,		/* text0 = name */
 	/* mounts */
 	OCIRUN_OP_PROPAGATION,		/* number0 = MS_* for "/" of the new mount namespace */
@@ -138,6 +140,7 @@ enum ocirun_opcode {
 enum ocirun_barrier {
 	OCIRUN_BARRIER_CGROUP = 1,	/* the parent has made the cgroup */
 	OCIRUN_BARRIER_LIMITS,		/* in two steps: init was forked, so the parent may set limits */
+	OCIRUN_BARRIER_NETWORK,		/* the parent moves network devices into our namespace */
 	OCIRUN_BARRIER_CREATE_RUNTIME,	/* mounts are done, root not yet changed: prestart and createRuntime hooks */
 	OCIRUN_BARRIER_CREATED		/* everything but start: the parent saves the state, then says PROCEED */
 };

@@ -34,6 +34,8 @@ static int dispatch(struct context *ctx) {
 		return op_domainname(ctx);
 	case OCIRUN_OP_LOOPBACK:
 		return op_loopback(ctx);
+	case OCIRUN_OP_OPEN_NETLINK:
+		return op_open_netlink(ctx);
 	case OCIRUN_OP_KEYRING:
 		return op_keyring(ctx);
 	case OCIRUN_OP_PROPAGATION:

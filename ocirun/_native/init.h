@@ -127,6 +127,7 @@ int op_sysctl(struct context *ctx);
 int op_hostname(struct context *ctx);
 int op_domainname(struct context *ctx);
 int op_loopback(struct context *ctx);
+int op_open_netlink(struct context *ctx);
 int op_keyring(struct context *ctx);
 int op_propagation(struct context *ctx);
 int op_open_tree(struct context *ctx);

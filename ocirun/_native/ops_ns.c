@@ -104,9 +104,13 @@ int op_fork(struct context *ctx) {
 int op_barrier(struct context *ctx) {
 	int sync = ctx->slots[OCIRUN_SLOT_SYNC];
 	int rights = FD_NONE;
-	int error = send_message(ctx, sync, OCIRUN_MSG_AT_BARRIER, (uint32_t)ctx->op->number[0], 0, FD_NONE);
+	int *sent = ctx->op->slot[1] >= 0 ? &ctx->slots[ctx->op->slot[1]] : NULL;
+	int error =
+		send_message(ctx, sync, OCIRUN_MSG_AT_BARRIER, (uint32_t)ctx->op->number[0], 0, sent ? *sent : FD_NONE);
 	if (error < 0)
 		return error;
+	if (sent)
+		sys_close(take_fd(sent));
 	if ((error = receive_message(ctx, sync, OCIRUN_MSG_PROCEED, &rights)) < 0)
 		return error;
 	if (ctx->op->slot[0] >= 0) {
@@ -170,6 +174,16 @@ int op_loopback(struct context *ctx) {
 	TRY(ctx, IOCTL, sys3(__NR_ioctl, fd, SIOCGIFFLAGS, &request));
 	request.flags |= IFF_UP;
 	TRY(ctx, IOCTL, sys3(__NR_ioctl, fd, SIOCSIFFLAGS, &request));
+	return 0;
+}
+
+/* The parent gets it: whoever holds it can configure this network namespace without ever being in it.  The kernel asks
+ * both for the power of who opened it and of who uses it, so it is opened while we still have ours. */
+int op_open_netlink(struct context *ctx) {
+	long fd = AT(ctx, SOCKET, sys3(__NR_socket, AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0 /* NETLINK_ROUTE */));
+	if (fd < 0)
+		return (int)fd;
+	ctx->slots[ctx->op->slot[0]] = (int)fd;
 	return 0;
 }
 

@@ -19,6 +19,8 @@ static int shape_of(unsigned opcode, struct shape *out) {
 	*out = (struct shape){ { t0, t1, t2, t3 }, { s0, s1 } };                                                       \
 	return 0
 	switch (opcode) {
+	case OCIRUN_OP_OPEN_NETLINK:
+		SHAPE('.', '.', '.', '.', 'w', '.');
 	case OCIRUN_OP_OPEN_NAMESPACE:
 	case OCIRUN_OP_OPEN_TREE:
 		SHAPE('s', '.', '.', '.', 'w', '.');
@@ -33,9 +35,8 @@ static int shape_of(unsigned opcode, struct shape *out) {
 	case OCIRUN_OP_CONSOLE:
 		SHAPE('.', '.', '.', '.', 'i', '.');
 	case OCIRUN_OP_ANNOUNCE:
-		SHAPE('.', '.', '.', '.', 'x', 'x');
 	case OCIRUN_OP_BARRIER:
-		SHAPE('.', '.', '.', '.', 'x', '.');
+		SHAPE('.', '.', '.', '.', 'x', 'x');
 	case OCIRUN_OP_WRITE_PROC:
 	case OCIRUN_OP_SYSCTL:
 	case OCIRUN_OP_SYMLINK:

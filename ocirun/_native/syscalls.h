@@ -73,7 +73,9 @@ _Static_assert(OCIRUN_OP_COUNT < 256 && OCIRUN_SITE_COUNT < 256, "wire");
 
 #define AF_UNIX 1
 #define AF_INET 2
+#define AF_NETLINK 16
 #define SOCK_DGRAM 2
+#define SOCK_RAW 3
 #define SOCK_CLOEXEC 02000000
 #define SOL_SOCKET 1
 #define SCM_RIGHTS 1

@@ -27,12 +27,14 @@ class InitProcess:
     `pid` and `pidfd` are those of the container's init once a plan of two steps has forked it.
     """
 
-    __slots__ = ("_expected", "_id", "pid", "pidfd", "placed", "sync", "two_steps")
+    __slots__ = ("_expected", "_id", "pid", "pidfd", "placed", "received", "sync", "two_steps")
 
     def __init__(self, plan: Plan, spawned: _native.Spawned, sync: int, container_id: str) -> None:
         self.pid = spawned.pid
         self.pidfd = spawned.pidfd
         self.placed = spawned.placed
+        #: What came with the message that is being answered, borrowed by its handler; -1: nothing did.
+        self.received = -1
         self.sync = sync
         self.two_steps = plan.two_steps
         self._expected = Expected(plan)
@@ -80,14 +82,19 @@ class InitProcess:
         Raises what init reported, InitDied, or DeadlineExceeded; the handlers' own errors pass through.
         """
         while not self._expected.done:
-            message = self._receive(timeout_s)
+            message = self.receive(timeout_s)
             step = self._expected.take(message)
             if message.kind == INIT_PID:
                 self._become(message)
+                continue
             handler = handlers.get(step)
-            rights = handler() if handler is not None else -1
-            if message.kind != INIT_PID:
-                self._proceed(rights)
+            self.received = message.rights
+            try:
+                rights = handler() if handler is not None else -1
+            finally:
+                if message.rights >= 0:
+                    os.close(message.rights)
+            self._proceed(rights)
 
     def _proceed(self, rights: int) -> None:
         try:
@@ -95,10 +102,11 @@ class InitProcess:
         except KernelError as error:
             if error.errno not in (EPIPE, ECONNRESET):
                 raise
-            self._receive(0)  # what it said last, or that it died
+            self.receive(0)  # what it said last, or that it died
             raise InitDied("ocirun-init went away", container_id=self._id) from error
 
-    def _receive(self, timeout_s: float | None) -> _native.Message:
+    def receive(self, timeout_s: float | None) -> _native.Message:
+        """Return init's next message.  Raises what init reported, InitDied, or DeadlineExceeded."""
         try:
             message = _native.receive(self.sync, timeout_s)
         except TimeoutError:

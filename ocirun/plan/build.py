@@ -6,8 +6,8 @@ The order, and why:
  1. namespaces            paths are opened first, so that they mean the runtime's files; what needs the caller's
                           power over host objects (bind sources, the host's device nodes, a lower OOM score, higher
                           limits) comes before a user namespace takes that power away
- 2. session, keyring, names, loopback
-                          belong to namespaces, need nothing else
+ 2. session, keyring, names, loopback, network devices
+                          belong to namespaces, need nothing else; devices before the hooks and sysctls that use them
  3. propagation, root, mounts, devices, links, terminal, directory
                           all below the verified root descriptor, while the host's root is still the current one
  4. cgroup, its namespace as late as the first mount that shows it, because the parent makes the cgroup while we mount;
@@ -238,9 +238,7 @@ class _Builder:
         result = [ops.setsid()]
         if self.circumstances.new_keyring:
             result.append(ops.keyring("_ses." + self.circumstances.container_id))
-        if "network" in self.namespaces.created:
-            index = self.namespaces.created["network"]
-            result.append(ops.loopback(f"/linux/namespaces/{index}"))
+        result.extend(self.namespaces.build_network())
         if self.config.hostname is not None:
             result.append(ops.hostname(self.config.hostname))
         if self.config.domainname is not None:

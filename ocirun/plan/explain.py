@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _BARRIERS = {
     ops.BARRIER_CGROUP: "the parent has made the cgroup",
     ops.BARRIER_LIMITS: "the parent has set the limits",
+    ops.BARRIER_NETWORK: "the parent has moved network devices here",
     ops.BARRIER_CREATE_RUNTIME: "the parent has run the prestart and createRuntime hooks",
     ops.BARRIER_CREATED: "the parent has saved the state",
 }
@@ -221,6 +222,7 @@ _DESCRIPTIONS: dict[str, Callable[[Op], str]] = {
     "HOSTNAME": lambda op: f"hostname {_text(op, 0)}",
     "DOMAINNAME": lambda op: f"domainname {_text(op, 0)}",
     "LOOPBACK": lambda _: "bring the loopback interface up",
+    "OPEN_NETLINK": lambda op: f"open a netlink socket as #{op.slots[0]}",
     "KEYRING": lambda op: f"new session keyring {_text(op, 0)}",
     "PROPAGATION": lambda op: f"make / {_propagation_name(op.numbers[0])[0]}",
     "OPEN_TREE": lambda op: (

@@ -32,15 +32,17 @@ CLONE_FLAGS = {
 class Namespaces:
     """What `linux.namespaces` asks for.
 
-    `created` and `joined` map the specification's word to its index in the list, `paths` to the path joined.
+    `created` and `joined` map the specification's word to its index in the list, `paths` to the path joined;
+    `netlink` is the slot of the socket by which the parent brings `linux.netDevices` into the network namespace.
     """
 
-    __slots__ = ("created", "joined", "paths")
+    __slots__ = ("created", "joined", "netlink", "paths")
 
     def __init__(self, linux: Linux) -> None:
         self.created: dict[str, int] = {}
         self.joined: dict[str, int] = {}
         self.paths: dict[str, str] = {}
+        self.netlink = ops.NO_SLOT
         for index, namespace in enumerate(linux.namespaces):
             if namespace.path is None:
                 self.created[namespace.type] = index
@@ -78,6 +80,8 @@ class Namespaces:
         """
         result = []
         opened = {}
+        if linux.net_devices:
+            self.netlink = slots.new()
         for kind, index in self.joined.items():
             opened[kind] = slots.new()
             origin = f"/linux/namespaces/{index}/path"
@@ -89,10 +93,24 @@ class Namespaces:
         for kind in sorted(opened, key=lambda kind: kind == "user"):
             origin = f"/linux/namespaces/{self.joined[kind]}"
             result.append(ops.join(opened[kind], CLONE_FLAGS[kind], origin))
+            if kind == "network" and self.netlink >= 0:
+                # Before a user namespace takes away what the joined one asks for.
+                result.append(ops.open_netlink(self.netlink, "/linux/netDevices"))
         if "user" in self.joined:
             result.append(ops.id_maps(ops.JOINED, f"/linux/namespaces/{self.joined['user']}"))
         if self.in_two_steps:
             result.extend(self._build_two_steps(linux, dumpable))
+        return result
+
+    def build_network(self) -> list[Op]:
+        """Return what a new network namespace needs, and the wait for devices that are moved into the container's."""
+        result = []
+        if "network" in self.created:
+            result.append(ops.loopback(f"/linux/namespaces/{self.created['network']}"))
+            if self.netlink >= 0:
+                result.append(ops.open_netlink(self.netlink, "/linux/netDevices"))
+        if self.netlink >= 0:
+            result.append(ops.barrier(ops.BARRIER_NETWORK, sent=self.netlink))
         return result
 
     def _build_two_steps(self, linux: Linux, dumpable: bool) -> list[Op]:

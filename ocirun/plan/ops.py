@@ -41,8 +41,9 @@ SAME_GID = 4
 
 BARRIER_CGROUP = 1
 BARRIER_LIMITS = 2
-BARRIER_CREATE_RUNTIME = 3
-BARRIER_CREATED = 4
+BARRIER_NETWORK = 3
+BARRIER_CREATE_RUNTIME = 4
+BARRIER_CREATED = 5
 
 
 class Op:
@@ -105,8 +106,8 @@ def fork(clone_flags: int, origin: str) -> Op:
     return Op("FORK", origin, (), (clone_flags,))
 
 
-def barrier(which: int, slot: int = NO_SLOT) -> Op:
-    return Op("BARRIER", "", (), (which,), (slot,))
+def barrier(which: int, slot: int = NO_SLOT, *, sent: int = NO_SLOT) -> Op:
+    return Op("BARRIER", "", (), (which,), (slot, sent))
 
 
 def write_proc(path: str, data: str, origin: str) -> Op:
@@ -127,6 +128,10 @@ def domainname(name: str) -> Op:
 
 def loopback(origin: str) -> Op:
     return Op("LOOPBACK", origin)
+
+
+def open_netlink(slot: int, origin: str) -> Op:
+    return Op("OPEN_NETLINK", origin, (), (), (slot,))
 
 
 def keyring(name: str) -> Op:

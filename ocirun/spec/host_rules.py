@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 # Properties that this build does not act on yet.  They are refused by name, never ignored.
 _LINUX_NOT_YET = (
-    ("net_devices", "netDevices"),
     ("intel_rdt", "intelRdt"),
 )
 # Labels of security modules: accepted without being applied, they would leave a process unconfined.
@@ -90,15 +89,17 @@ def _host_namespaces(config: Config, linux: Linux, facts: HostFacts) -> Iterator
 
     The path is looked up here only to explain; what is joined is what init opens.
     """
-    sysctls = {}
+    changes = {}
     for name in linux.sysctl:
         kind = sysctl_namespace(sysctl_path(name))
-        sysctls[f"/linux/sysctl/{pointer_token(name)}"] = kind
+        changes[f"/linux/sysctl/{pointer_token(name)}"] = kind
     if config.hostname is not None:
-        sysctls["/hostname"] = "uts"
+        changes["/hostname"] = "uts"
     if config.domainname is not None:
-        sysctls["/domainname"] = "uts"
-    wanted = set(sysctls.values())
+        changes["/domainname"] = "uts"
+    if linux.net_devices:
+        changes["/linux/netDevices"] = "network"
+    wanted = set(changes.values())
     for namespace in linux.namespaces:
         if namespace.path is None or namespace.type not in wanted:
             continue
@@ -107,7 +108,7 @@ def _host_namespaces(config: Config, linux: Linux, facts: HostFacts) -> Iterator
         except OSError:
             continue  # joining it will say so
         if (status.st_dev, status.st_ino) == facts.namespace_ids.get(namespace.type):
-            for pointer, kind in sysctls.items():
+            for pointer, kind in changes.items():
                 if kind == namespace.type:
                     message = f"{namespace.path} is the {kind} namespace of the host"
                     yield _problem(pointer, f"would change the host: {message}")

@@ -212,6 +212,8 @@ def _net_devices(linux: Linux) -> Iterator[Problem]:
             )
         # In a template such as "eth%d" the kernel fills in a number that is free.
         name = device.name or host_name
+        if "%" in name.replace("%d", "", 1):
+            yield _problem(f"{pointer}/name", f'"{name}" may have one "%d", and no other "%"')
         if "%" not in name and names.setdefault(name, host_name) != host_name:
             yield _problem(f"{pointer}/name", f"{names[name]} gets the name {name} too")
 

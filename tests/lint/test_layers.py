@@ -20,9 +20,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "version"),
     ("strict_json", "procfs", "_native"),
     ("spec", "host", "bundle"),
-    ("plan", "cgroups", "store", "notify"),
+    ("plan", "cgroups", "store", "notify", "netlink"),
     ("init",),
-    ("hooks", "idmap", "status", "inputs", "intent"),
+    ("hooks", "idmap", "status", "inputs", "intent", "netdev"),
     ("create", "container", "validate", "features"),
     ("dry_run",),
     ("runtime",),
@@ -37,6 +37,7 @@ FOREIGN = {
     "_cffi_backend": {"_native/_libseccomp.py"},
     "cffi": {"_native/build.py", "_native/build_libseccomp.py"},
     "jsonschema": {"spec/schema.py"},
+    "pyroute2": {"netlink.py"},
 }
 OURS_IN_C = {"_shim", "_libseccomp"}
 # Only these parts of a plan come from C: the structs of abi.h, and libseccomp's tables.

@@ -55,6 +55,7 @@ def _words(size: int, at_least: int = 0) -> st.SearchStrategy[bytes]:
 # What the checker asks for beside the types.
 _SPECIAL: dict[tuple[str, str], st.SearchStrategy[Any]] = {
     ("barrier", "slot"): _ANY_SLOT,
+    ("barrier", "sent"): _ANY_SLOT,
     ("scheduler", "times"): st.binary(min_size=24, max_size=24),
     ("ids", "groups"): st.none() | _words(4),
     ("memory_policy", "mask"): st.none() | _words(8, 1),

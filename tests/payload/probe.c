@@ -651,6 +651,7 @@ static const struct verb {
 	{"syscall32", verb_syscall32},
 	{"keyctl", verb_keyctl},
 	{"netif", verb_netif},
+	{"network", verb_network},
 	{"exe-attack", verb_exe_attack},
 	{"hook", verb_hook},
 	{"seq", v_seq},

@@ -9,6 +9,9 @@ int verb_keyctl(int argc, char **argv);
 int verb_netif(int argc, char **argv);
 int verb_exe_attack(int argc, char **argv);
 
+/* network.c */
+int verb_network(int argc, char **argv);
+
 /* hook.c */
 int verb_hook(int argc, char **argv);
 

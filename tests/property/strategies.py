@@ -338,6 +338,8 @@ def _linux(draw: st.DrawFn) -> Json:
     if "time" in kinds and draw(st.booleans()):
         linux["timeOffsets"] = {"boottime": {"secs": draw(st.integers(0, 2**31))}}
     allowed = [name for kind in kinds for name in _SYSCTLS.get(kind, ())]
+    if "network" in kinds and draw(st.booleans()):
+        linux["netDevices"] = {"eth0": {"name": "ctr%d"}, "eth1": {}}
     if allowed:
         linux["sysctl"] = draw(st.dictionaries(st.sampled_from(allowed), st.just("1")))
     return linux

@@ -25,10 +25,11 @@ from ocirun.plan.ops import Op
 from ocirun.validate import validate_document
 
 # abi.h: which slots an operation fills and which it uses.
-FILLS = {"OPEN_NAMESPACE": (0,), "OPEN_TREE": (0,), "MOUNT": (0,), "BIND": (1,), "BARRIER": (0,)}
+FILLS = {"OPEN_NAMESPACE": (0,), "OPEN_TREE": (0,), "MOUNT": (0,), "BIND": (1,), "BARRIER": (0,),
+         "OPEN_NETLINK": (0,)}  # fmt: skip
 USES = {
     "JOIN": (0,), "ROOTFS": (0, 1), "BIND": (0,), "MASK": (0,), "READONLY": (0,), "WAIT_START": (0,), "CONSOLE": (0,),
-    "SECCOMP": (0, 1), "ANNOUNCE": (0, 1), "IDMAP": (0, 1), "DEVICE": (0,), "BIND_DEVICE": (0,),
+    "SECCOMP": (0, 1), "ANNOUNCE": (0, 1), "IDMAP": (0, 1), "DEVICE": (0,), "BIND_DEVICE": (0,), "BARRIER": (1,),
 }  # fmt: skip
 ON_THE_HOST = ("OPEN_NAMESPACE", "OPEN_TREE", "JOIN_CGROUP")
 BELOW_ROOT = ("MOUNT", "BIND", "REMOUNT", "DEVICE", "BIND_DEVICE", "SYMLINK", "CONSOLE", "DIRECTORY")

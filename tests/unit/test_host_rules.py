@@ -89,7 +89,6 @@ def test_joined_namespace_of_the_host_is_not_changed(
 @pytest.mark.parametrize(
     ("changes", "pointer"),
     [
-        ({"linux": {"netDevices": {"eth0": {}}}}, "/linux/netDevices"),
         ({"linux": {"intelRdt": {"closID": "a"}}}, "/linux/intelRdt"),
     ],
 )

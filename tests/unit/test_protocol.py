@@ -18,7 +18,13 @@ from ocirun.plan.ops import Op
 from ocirun.plan.slots import Slots
 
 KINDS = (NEED_ID_MAPS, INIT_PID, AT_BARRIER, EXECUTING, FAILED, PROCEED, START, 0, 99)
-BARRIERS = (ops.BARRIER_CGROUP, ops.BARRIER_LIMITS, ops.BARRIER_CREATE_RUNTIME, ops.BARRIER_CREATED)
+BARRIERS = (
+    ops.BARRIER_CGROUP,
+    ops.BARRIER_LIMITS,
+    ops.BARRIER_NETWORK,
+    ops.BARRIER_CREATE_RUNTIME,
+    ops.BARRIER_CREATED,
+)
 
 
 def message(kind: int, value: int = 0, **fields: int) -> Message:

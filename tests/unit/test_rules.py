@@ -180,6 +180,12 @@ def test_interface_templates_do_not_collide() -> None:
     assert _check_linux("network", netDevices=devices) == []
 
 
+@pytest.mark.parametrize("name", ["net%", "net%s", "%d%d", "a%db%"])
+def test_other_interface_templates_are_refused(name: str) -> None:
+    """The kernel knows one conversion, and that once."""
+    assert _check_linux("network", netDevices={"eth0": {"name": name}}) == ["/linux/netDevices/eth0/name"]
+
+
 def test_wildcard_device_rules_are_accepted() -> None:
     """Engines write -1 for all numbers, and no type for all types."""
     rule = {"allow": False, "major": -1, "minor": -1, "access": "rwm"}

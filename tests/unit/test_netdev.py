@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a network device is recognised after a crash, and what its addresses are called."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ocirun.netdev import is_name_of, is_same_device, relabel
+
+
+class FakeLink:
+    """A Link that no kernel has told of."""
+
+    def __init__(self, name: str, **members: Any) -> None:
+        self.name = name
+        self.kind = "veth"
+        self.parent = ""
+        self.permanent_address = ""
+        self.address = "02:00:00:00:00:01"
+        vars(self).update(members)
+
+
+def record(**members: Any) -> dict[str, Any]:
+    """Return what the intent has of a device."""
+    return {
+        "name": "dev0",
+        "wanted": "ctr%d",
+        "temporary": "oci0123456789ab",
+        "kind": "veth",
+        "parent": "",
+        "permanentAddress": "",
+        "address": "02:00:00:00:00:01",
+        **members,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "expected"),
+    [
+        ("eth0", "eth0", True),
+        ("eth1", "eth0", False),
+        ("eth0", "eth%d", True),
+        ("eth17", "eth%d", True),
+        ("eth", "eth%d", False),
+        ("eth0x", "eth%d", False),
+        ("ethx", "eth%d", False),
+        ("eth%d", "eth%d", False),
+        ("7", "%d", True),
+        ("wan3a", "wan%da", True),
+        ("wana", "wan%da", False),
+        ("aa", "a%da", False),
+        ("a", "a%da", False),
+    ],
+)
+def test_names_of_a_template(name: str, wanted: str, expected: bool) -> None:
+    """A template stands for the same text with a number in it, a plain name for itself."""
+    assert is_name_of(name, wanted) is expected
+
+
+@pytest.mark.parametrize(
+    ("link", "expected"),
+    [
+        (FakeLink("dev0"), True),
+        (FakeLink("ctr3"), True),
+        (FakeLink("oci0123456789ab", address="02:00:00:00:00:09"), True),
+        (FakeLink("other0"), False),
+        (FakeLink("dev0", kind="bridge"), False),
+        (FakeLink("dev0", address="02:00:00:00:00:02"), False),
+        (FakeLink("dev0", parent="pci/0000:00:02.0"), False),
+        (FakeLink("dev0", permanent_address="02:00:00:00:00:01"), False),
+    ],
+    ids=lambda value: str(getattr(value, "__dict__", value)),
+)
+def test_virtual_devices(link: Any, expected: bool) -> None:
+    """Kind, address and a name of ours together; the name that is random says it alone."""
+    assert is_same_device(record(), link) is expected
+
+
+def test_hardware_is_known_by_its_place() -> None:
+    """Its address may have been changed inside, its place on the bus not."""
+    device = record(kind="", parent="pci/0000:00:02.0", permanentAddress="02:00:00:00:00:01")
+    same = {"kind": "", "parent": "pci/0000:00:02.0", "permanent_address": "02:00:00:00:00:01"}
+    assert is_same_device(device, FakeLink("ctr0", **same, address="06:00:00:00:00:77"))
+    assert not is_same_device(device, FakeLink("ctr0", **{**same, "parent": "pci/0000:00:03.0"}))
+    assert not is_same_device(device, FakeLink("dev7", **same))
+
+
+@given(st.text("abc:0", min_size=1, max_size=15), st.text("abc", min_size=1, max_size=5), st.text("xyz", min_size=1))
+def test_labels(label: str, old: str, new: str) -> None:
+    """Only a label that is made of the device's name changes; the kernel has room for 15 bytes."""
+    address = {"label": label, "address": "192.0.2.1"}
+    changed = relabel(address, old, new[:15])
+    assert changed["address"] == "192.0.2.1"
+    assert address["label"] == label
+    if label.split(":", maxsplit=1)[0] == old:
+        assert changed["label"] == (new[:15] + label[len(old) :])[:15]
+    else:
+        assert changed["label"] == label
+    assert relabel({"address": "::1"}, old, new) == {"address": "::1"}
