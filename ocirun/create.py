@@ -47,7 +47,7 @@ INIT_DEADLINE_S = 60.0
 class Creation:
     """One create, from its intent to `created`.
 
-    Borrows the entry and the descriptor of ocirun-init.  After `run`, `pid` and `pidfd` (owned by the caller from then
+    Borrows the entry.  After `run`, `pid` and `pidfd` (owned by the caller from then
     on) are the container's.
     """
 
@@ -61,7 +61,7 @@ class Creation:
         *,
         facts: HostFacts,
         cgroup_manager: str,
-        executable: int,
+        open_init: Callable[[], int],
         seccomp: CompiledFilter | None,
     ) -> None:
         self.entry = entry
@@ -70,7 +70,7 @@ class Creation:
         self.config_text = config_text
         self.options = options
         self.facts = facts
-        self.executable = executable
+        self._open_init = open_init
         self.seccomp = seccomp
         assert config.linux is not None
         assert config.root is not None
@@ -84,7 +84,7 @@ class Creation:
             self.linux.cgroups_path,
             rootless=self.rootless,
         )
-        self.hooks = HookRunner(entry.id, bundle, executable, entry.path)
+        self.hooks = HookRunner(entry.id, bundle, open_init, entry.path)
         self.hooks_ran = False
         self.pid, self.pidfd = 0, -1
         self.record: Record = {}
@@ -159,11 +159,12 @@ class Creation:
         if birthplace is not None:
             self.inputs.own(birthplace)
         for number, maps in enumerate(plan.maps):
-            self.inputs.add(f"idmap{number}", make_user_namespace(maps, self.executable, self.entry.path))
+            self.inputs.add(f"idmap{number}", make_user_namespace(maps, self._open_init, self.entry.path))
+        self._executable = self.inputs.own(self._open_init())
         init = InitProcess.spawn(
             plan,
             self.entry.id,
-            executable=self.executable,
+            executable=self._executable,
             fallback_directory=self.entry.path,
             stdio=self.inputs.stdio(),
             keep=self.options.pass_fds,
@@ -205,7 +206,7 @@ class Creation:
             # Without power over the host the ids are of no use, nor could we join just to look.
             if each.type == "user" and each.path is not None and not self.rootless:
                 pointer = f"/linux/namespaces/{index}/path"
-                return read_maps(each.path, pointer, self.executable, self.entry.path)
+                return read_maps(each.path, pointer, self._open_init, self.entry.path)
         return None
 
     def _available_capabilities(self) -> int:
@@ -280,7 +281,7 @@ class Creation:
         process = procfs.process_stat(init.pid)
         if process is None:
             raise OcirunError("ocirun-init vanished", container_id=self.entry.id)
-        executable = os.fstat(self.executable)
+        executable = os.fstat(self._executable)
         self.record["init"] = {
             "pid": init.pid,
             "startTime": process[1],

@@ -111,7 +111,7 @@ class StateError(OcirunError):
 
 
 class InvalidContainerId(StateError, ValueError):
-    """The container ID is not one that ocirun accepts (`[A-Za-z0-9_+.-]`, not "." or "..", at most 255 bytes)."""
+    """The container ID is not one that ocirun accepts (`[A-Za-z0-9_+.-]`, not "." or "..", at most 200 bytes)."""
 
     code = "invalid_id"
 
@@ -154,7 +154,10 @@ class Busy(StateError, TimeoutError):
 
 
 class CorruptState(StateError, ValueError):
-    """The record of a container cannot be read; `delete --force` still removes what it names."""
+    """The record of a container cannot be read.
+
+    `delete --force` refuses too: the pid and the cgroups that a damaged record names may be anybody's.
+    """
 
     code = "corrupt_state"
 

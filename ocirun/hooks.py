@@ -21,7 +21,7 @@ from ocirun.plan.encode import encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ocirun.spec.model import Hook
 
@@ -30,16 +30,16 @@ _UMASK = 0o022
 
 
 class HookRunner:
-    """Runs hooks for one container; borrows the descriptor of ocirun-init."""
+    """Runs hooks for one container.  `open_init` is `Runtime.open_init`, called for each of them."""
 
-    __slots__ = ("_bundle", "_executable", "_fallback_directory", "_id")
+    __slots__ = ("_bundle", "_fallback_directory", "_id", "_open_init")
 
     def __init__(
-        self, container_id: str, bundle: str, executable: int, fallback_directory: str
+        self, container_id: str, bundle: str, open_init: Callable[[], int], fallback_directory: str
     ) -> None:
         self._id = container_id
         self._bundle = bundle
-        self._executable = executable
+        self._open_init = open_init
         self._fallback_directory = fallback_directory
 
     def run_all(self, hooks: Sequence[Hook], kind: str, state: bytes) -> None:
@@ -97,9 +97,11 @@ class HookRunner:
             stdin = _native.plan_file(state, self._fallback_directory)
             try:
                 os.lseek(stdin, 0, os.SEEK_SET)
-                spawned = _native.spawn(
-                    self._executable, plan, (stdin, output, output), (), (sync,)
-                )
+                executable = self._open_init()
+                try:
+                    spawned = _native.spawn(executable, plan, (stdin, output, output), (), (sync,))
+                finally:
+                    os.close(executable)
             finally:
                 os.close(stdin)
         finally:

@@ -43,7 +43,7 @@ def write_maps(pid: int, maps: IdMaps) -> None:
     _write(f"/proc/{pid}/gid_map", maps.gid_mappings, f"{maps.pointer}/gidMappings")
 
 
-def make_user_namespace(maps: IdMaps, executable: int, fallback_directory: str) -> int:
+def make_user_namespace(maps: IdMaps, open_init: Callable[[], int], fallback_directory: str) -> int:
     """Return an owned descriptor of a new user namespace with these maps, in which nobody is.
 
     Somebody has to be in it until the descriptor is there; that process ends with ours, if not before.
@@ -61,10 +61,10 @@ def make_user_namespace(maps: IdMaps, executable: int, fallback_directory: str) 
         write_maps(pid, maps)
         return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
 
-    return _visit(operations, 1, executable, fallback_directory, take)
+    return _visit(operations, 1, open_init, fallback_directory, take)
 
 
-def read_maps(path: str, pointer: str, executable: int, fallback_directory: str) -> IdMaps:
+def read_maps(path: str, pointer: str, open_init: Callable[[], int], fallback_directory: str) -> IdMaps:
     """Return the maps of the user namespace at *path*, in the numbers of our own namespace.
 
     Only the files of a process that is in it tell them.  Errors: InitError, KernelError.
@@ -79,11 +79,15 @@ def read_maps(path: str, pointer: str, executable: int, fallback_directory: str)
     def read(pid: int) -> IdMaps:
         return IdMaps(_read(f"/proc/{pid}/uid_map"), _read(f"/proc/{pid}/gid_map"), pointer)
 
-    return _visit(operations, 2, executable, fallback_directory, read)
+    return _visit(operations, 2, open_init, fallback_directory, read)
 
 
 def _visit(
-    operations: list[Op], slot_count: int, executable: int, fallback_directory: str, look: Callable[[int], T]
+    operations: list[Op],
+    slot_count: int,
+    open_init: Callable[[], int],
+    fallback_directory: str,
+    look: Callable[[int], T],
 ) -> T:
     """Call *look* with the pid of a process that has done these operations, then end it."""
     # A plan has to end in an execution; this one never gets there.
@@ -91,11 +95,12 @@ def _visit(
     ours, theirs = _native.socketpair()
     try:
         plan = _native.plan_file(content, fallback_directory)
+        executable = open_init()
         try:
             spawned = _native.spawn(executable, plan, (theirs, theirs, theirs), (), (theirs,))
         finally:
-            os.close(plan)
-            os.close(theirs)
+            for fd in (executable, plan, theirs):
+                os.close(fd)
         try:
             message = _native.receive(ours, _DEADLINE_S)
             if message is None:

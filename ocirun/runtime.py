@@ -169,7 +169,7 @@ class Runtime:
                 options,
                 facts=facts,
                 cgroup_manager=self.cgroup_manager,
-                executable=self._open_init(),
+                open_init=self.open_init,
                 seccomp=seccomp,
             )
             creation.run()
@@ -198,19 +198,22 @@ class Runtime:
             config.linux.seccomp, cache_dir=os.path.join(self.store.root, SECCOMP_CACHE)
         )
 
-    def _open_init(self) -> int:
-        """Return the descriptor of the sealed ocirun-init; a fork of the host process makes its own."""
+    def open_init(self) -> int:
+        """Return a descriptor of ocirun-init for one start of it, owned by the caller.
+
+        One sealed file serves all starts (a fork of the host process makes its own).  Where there are no seals each
+        start gets a file of its own: what ran first could have kept a way to write to it (CVE-2019-5736).
+        """
         known = self._inits.get(os.getpid(), -1)
         if known >= 0:
-            return known
+            return os.dup(known)
         from ocirun import _native
 
         self.store.make_root()
-        fd = _native.open_init(self.store.root)
-        known = self._inits.setdefault(os.getpid(), fd)
-        if known != fd:
-            os.close(fd)  # another thread was quicker
-        return known
+        fd, is_sealed = _native.open_init(self.store.root)
+        if is_sealed and self._inits.setdefault(os.getpid(), fd) == fd:
+            return os.dup(fd)
+        return fd  # another thread was quicker, or it is for once
 
     def plan(self, bundle: str, config_path: str | None = None) -> Plan:
         """Return what `create` would do with a bundle, without doing anything; works without root.
@@ -315,7 +318,7 @@ class Runtime:
         """Return what runs hooks in the runtime namespace."""
         from ocirun.hooks import HookRunner
 
-        return HookRunner(container_id, bundle, self._open_init(), self.store.root)
+        return HookRunner(container_id, bundle, self.open_init, self.store.root)
 
     def return_net_devices(self, record: Record) -> None:
         """Return the network devices of a create that was interrupted; what could not be is a warning."""

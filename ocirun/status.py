@@ -31,7 +31,7 @@ def compute(entry: Entry, record: Record) -> tuple[str, int]:
     if is_frozen(record):
         return PAUSED, pid
     if entry.has(START_SOCKET) and _runs_init(pid, init["executable"]):
-        # A process that was saved but not yet acknowledged belongs to a creation that still can fail.
+        # A creation about to end may still fail, but holds the lock that `start` and `delete` wait for.
         return CREATED, pid
     return RUNNING, pid
 

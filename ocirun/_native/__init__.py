@@ -38,11 +38,11 @@ def _check(result: int, op: str, detail: str = "") -> int:
     return result
 
 
-def open_init(fallback_directory: str) -> int:
-    """Return an owned descriptor of ocirun-init, sealed (CVE-2019-5736).
+def open_init(fallback_directory: str) -> tuple[int, bool]:
+    """Return an owned descriptor of ocirun-init (CVE-2019-5736), and whether it is sealed.
 
-    Where memfd_create(2) is refused, an unlinked read-only file in `fallback_directory` serves; it must not be used
-    for a second container, since what runs first could reach it.
+    Where memfd_create(2) is refused, an unlinked read-only file in `fallback_directory` serves, and is not sealed; it
+    must not be started a second time, since what runs first could reach it.
     """
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "ocirun-init")
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -52,10 +52,10 @@ def open_init(fallback_directory: str) -> int:
         os.close(fd)
     result = lib.ocirun_sealed_memfd(b"ocirun-init", program, len(program), 1)
     if result >= 0:
-        return int(result)
+        return int(result), True
     if -result not in (ENOSYS, EPERM, 13):  # 13: EACCES, vm.memfd_noexec = 2
         raise KernelError(-result, "memfd_create", "ocirun-init")
-    return _unlinked_copy(program, fallback_directory)
+    return _unlinked_copy(program, fallback_directory), False
 
 
 def _unlinked_copy(program: bytes, directory: str) -> int:

@@ -76,7 +76,7 @@ def test_init_does_nothing_about_a_bad_plan(plans: list[Path]) -> None:
 def run_init(content: bytes) -> int:
     """Start ocirun-init on these bytes as its plan; returns its wait status."""
     ours, theirs = _native.socketpair()
-    executable = _native.open_init("/tmp")
+    executable, _ = _native.open_init("/tmp")
     plan = _native.plan_file(content, "/tmp")
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     try:
