@@ -30,7 +30,7 @@ from ocirun.version import SPEC_VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ocirun.host import HostFacts
     from ocirun.inputs import CreateOptions
@@ -47,8 +47,7 @@ INIT_DEADLINE_S = 60.0
 class Creation:
     """One create, from its intent to `created`.
 
-    Borrows the entry.  After `run`, `pid` and `pidfd` (owned by the caller from then
-    on) are the container's.
+    Borrows the entry.  After `run`, `pid` and `pidfd` (owned by the caller from then on) are the container's.
     """
 
     def __init__(
@@ -87,6 +86,7 @@ class Creation:
         self.hooks = HookRunner(entry.id, bundle, open_init, entry.path)
         self.hooks_ran = False
         self.pid, self.pidfd = 0, -1
+        self.warnings: Sequence[str] = ()  # of the plan
         self.record: Record = {}
         self.inputs = Inputs(entry, options)
         self._net_devices: NetDevices | None = None
@@ -100,7 +100,7 @@ class Creation:
             self.inputs.open(self.config, self.seccomp)
             self._make_birthplace()
             plan = self._build_plan()
-            self._two_steps = plan.two_steps
+            self._two_steps, self.warnings = plan.two_steps, plan.warnings
             init = self._spawn(plan)
             self._finish_cgroup_unless_forking()
             init.drive(self._handlers(), self._deadline())
@@ -123,10 +123,8 @@ class Creation:
         try:
             mode = os.stat(self.rootfs).st_mode
         except OSError as error:
-            raise BundleError(
-                f"/root/path: {self.rootfs}: {os.strerror(error.errno or 0).lower()}",
-                json_pointer="/root/path",
-            ) from error
+            text = os.strerror(error.errno or 0).lower()
+            raise BundleError(f"/root/path: {self.rootfs}: {text}", json_pointer="/root/path") from error
         if not stat.S_ISDIR(mode):
             raise BundleError(f"/root/path: {self.rootfs}: not a directory", json_pointer="/root/path")
 

@@ -95,12 +95,15 @@ def _visit(
     ours, theirs = _native.socketpair()
     try:
         plan = _native.plan_file(content, fallback_directory)
-        executable = open_init()
         try:
-            spawned = _native.spawn(executable, plan, (theirs, theirs, theirs), (), (theirs,))
+            executable = open_init()
+            try:
+                spawned = _native.spawn(executable, plan, (theirs, theirs, theirs), (), (theirs,))
+            finally:
+                os.close(executable)
         finally:
-            for fd in (executable, plan, theirs):
-                os.close(fd)
+            os.close(plan)
+            os.close(theirs)
         try:
             message = _native.receive(ours, _DEADLINE_S)
             if message is None:

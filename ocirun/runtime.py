@@ -46,7 +46,7 @@ class Runtime:
 
     `root` is the directory of the state root; `cgroup_manager` is "cgroupfs" or "disabled".  Thread-safe.  Owns one
     descriptor of the sealed ocirun-init once a container was created; close() or the end of a `with` block gives it up.
-    `warnings` collects what went wrong without being an error, such as failed poststop hooks.
+    `warnings` collects what is no error: failed poststop hooks, capabilities that the kernel does not know, and so on.
     """
 
     def __init__(self, root: str | None = None, *, cgroup_manager: str = "cgroupfs") -> None:
@@ -172,7 +172,11 @@ class Runtime:
                 open_init=self.open_init,
                 seccomp=seccomp,
             )
-            creation.run()
+            try:
+                creation.run()
+            finally:
+                for warning in creation.warnings:
+                    self.warn(f"{container_id}: {warning}")
         except BaseException:
             entry.remove()
             raise
@@ -213,7 +217,7 @@ class Runtime:
         fd, is_sealed = _native.open_init(self.store.root)
         if is_sealed and self._inits.setdefault(os.getpid(), fd) == fd:
             return os.dup(fd)
-        return fd  # another thread was quicker, or it is for once
+        return fd  # another thread was quicker, or it is for one start
 
     def plan(self, bundle: str, config_path: str | None = None) -> Plan:
         """Return what `create` would do with a bundle, without doing anything; works without root.

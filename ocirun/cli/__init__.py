@@ -12,6 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ocirun.runtime import Runtime
+
 FAILURE = 1
 _SIGINT, _SIGCHLD = 2, 17
 
@@ -84,23 +86,26 @@ def _run(invocation: Invocation) -> int:
     function: Callable[..., int] = getattr(module, command.function)
     if not command.needs_root:
         return function(invocation)
-    from ocirun.runtime import Runtime
+    from ocirun.runtime import Runtime as Library
 
-    with Runtime(
+    with Library(
         invocation.value("root"), cgroup_manager=invocation.value("cgroup-manager") or "cgroupfs"
     ) as runtime:
         try:
             return function(invocation, runtime)
         finally:
-            if runtime.warnings:
-                _warn(invocation, runtime.warnings)
+            report_warnings(invocation, runtime)
 
 
-def _warn(invocation: Invocation, warnings: Sequence[str]) -> None:
+def report_warnings(invocation: Invocation, runtime: Runtime) -> None:
+    """Say what the runtime has noted since the last time."""
+    if not runtime.warnings:
+        return
     from ocirun.cli.report import Reporter
 
-    for warning in warnings:
+    for warning in runtime.warnings:
         Reporter(invocation).warning(warning)
+    runtime.warnings.clear()
 
 
 def _check_globals(invocation: Invocation) -> None:

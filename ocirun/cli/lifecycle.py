@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from ocirun.cli import print_text
+from ocirun.cli import print_text, report_warnings
 from ocirun.cli.parser import UsageError
 from ocirun.cli.signals import parse_signal, raise_at_termination
 from ocirun.errors import ContainerNotFound, OcirunError
@@ -32,7 +32,7 @@ def create_container(
     """Create a container as the options of `create` and `run` say."""
     preserve_fds = _number(invocation, "preserve-fds")
     listen_fds = _count_activation_fds()
-    return runtime.create(
+    container = runtime.create(
         invocation.arguments[0],
         invocation.value("bundle") or os.getcwd(),
         config_path=invocation.value("config"),
@@ -46,6 +46,8 @@ def create_container(
         pidfd_socket=invocation.value("pidfd-socket"),
         notify_socket=notify_socket(),
     )
+    report_warnings(invocation, runtime)  # `run` may stay for days
+    return container
 
 
 def _count_activation_fds() -> int:

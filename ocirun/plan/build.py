@@ -31,6 +31,7 @@ from __future__ import annotations
 
 from ocirun.plan import ops
 from ocirun.plan.devices import DeviceNodes, build_links
+from ocirun.plan.left_out import left_out
 from ocirun.plan.mapped_mounts import MappedMounts
 from ocirun.plan.mounts import SEVERED, MountBuilder, normalize
 from ocirun.plan.namespaces import CLONE_FLAGS, Namespaces
@@ -208,10 +209,7 @@ class _Builder:
             makes_user_namespace="user" in self.namespaces.created,
             maps=self.mapped.maps,
             warnings=[
-                *(
-                    f"/process/capabilities: {name} is not known or not available here: left out"
-                    for name in self.capabilities.unknown
-                ),
+                *left_out(self.config, self.capabilities, self.circumstances.seccomp),
                 *self.mounts.warnings,
             ],
         )

@@ -57,13 +57,14 @@ DEFAULT_UMASK = 0o022
 class CapabilitySets:
     """The five sets as bit masks, cut down to what this kernel knows and this runtime may give.
 
-    Spec: config.md#linux-process: what cannot be mapped is a warning (`unknown`), not an error.
+    Spec: config.md#linux-process: what cannot be mapped (`unknown`) or granted (`not_raisable`) is a warning, no error.
     """
 
-    __slots__ = ("ambient", "bounding", "effective", "inheritable", "permitted", "unknown")
+    __slots__ = ("ambient", "bounding", "effective", "inheritable", "not_raisable", "permitted", "unknown")
 
     def __init__(self, capabilities: Capabilities | None, available: int) -> None:
         self.unknown: list[str] = []
+        self.not_raisable: list[str] = []
         if capabilities is None:
             # An absent object is an empty one, as with crun: nobody asked for privileges.
             self.bounding = self.effective = self.inheritable = self.permitted = self.ambient = 0
@@ -72,9 +73,13 @@ class CapabilitySets:
         self.permitted = self._mask(capabilities.permitted, available)
         self.effective = self._mask(capabilities.effective, available) & self.permitted
         self.inheritable = self._mask(capabilities.inheritable, available)
-        self.ambient = (
-            self._mask(capabilities.ambient, available) & self.permitted & self.inheritable
-        )
+        # capabilities(7): the kernel raises no other ones.  Engines list them all the same.
+        raisable = self.permitted & self.inheritable
+        wanted = self._mask(capabilities.ambient, available)
+        self.ambient = wanted & raisable
+        for name in dict.fromkeys(capabilities.ambient):
+            if CAPABILITY_BITS.get(name, 0) & wanted & ~raisable:
+                self.not_raisable.append(name)
 
     def _mask(self, names: tuple[str, ...], available: int) -> int:
         mask = 0

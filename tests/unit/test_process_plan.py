@@ -68,6 +68,11 @@ def test_sets_are_cut_down_to_what_is_there(sets: dict[str, list[str]], availabl
     # config.md: what cannot be given is a warning; each name once.
     assert set(found.unknown) == set(lost)
     assert len(found.unknown) == len(set(lost))
+    # So is what is available but cannot be raised.
+    wanted = [word for word in sets.get("ambient", ()) if CAPABILITY_BITS.get(word, 0) & available]
+    assert found.not_raisable == [
+        word for word in dict.fromkeys(wanted) if not CAPABILITY_BITS[word] & masks["ambient"]
+    ]
 
 
 def test_no_capabilities_is_none() -> None:

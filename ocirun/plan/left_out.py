@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What of a configuration is left out without being an error: the warnings of a plan.
+
+Spec: config.md#linux-process, config.md#specification-version
+"""
+
+from __future__ import annotations
+
+from ocirun.version import SPEC_VERSION
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ocirun.plan.process import CapabilitySets
+    from ocirun.plan.seccomp import CompiledFilter
+    from ocirun.spec.model import Config
+
+
+def left_out(config: Config, capabilities: CapabilitySets, seccomp: CompiledFilter | None) -> Iterator[str]:
+    """Yield one line for each, which begins with its JSON pointer."""
+    minor = int(config.oci_version.split(".")[1])
+    if minor > int(SPEC_VERSION.split(".")[1]):
+        yield f"/ociVersion: {config.oci_version} may have properties that are not known here: they are ignored"
+    for name in capabilities.unknown:
+        yield f"/process/capabilities: {name} is not known or not available here: left out"
+    for name in capabilities.not_raisable:
+        yield f"/process/capabilities/ambient: {name} is not permitted and inheritable as well: left out"
+    if seccomp is not None and seccomp.skipped_names:
+        names = ", ".join(seccomp.skipped_names)
+        yield f"/linux/seccomp/syscalls: libseccomp does not know {names}: left to the default action"
