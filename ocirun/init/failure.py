@@ -52,6 +52,10 @@ _HINTS = {
     (lib.OCIRUN_SITE_KEYCTL, EDQUOT): "the quota of keys is used up: kernel.keys.maxkeys, or --no-new-keyring",
     (lib.OCIRUN_SITE_OPENAT2, ELOOP): "a symbolic link is on the way where none may be",
     (lib.OCIRUN_SITE_PRLIMIT64, EPERM): "the hard limit is above the runtime's own, and CAP_SYS_RESOURCE is missing",
+    (lib.OCIRUN_SITE_SCHED_SETATTR, EPERM): "it takes CAP_SYS_NICE over the host, so a new user namespace has it not; "
+    "SCHED_FIFO and SCHED_RR may also need resources.cpu.realtimeRuntime, SCHED_DEADLINE all CPUs of the host",
+    (lib.OCIRUN_SITE_SCHED_SETATTR, EBUSY): "the host has not so much time left for SCHED_DEADLINE",
+    (lib.OCIRUN_SITE_IOPRIO_SET, EPERM): "the real-time class takes CAP_SYS_NICE over the host",
     (lib.OCIRUN_SITE_SECCOMP, EACCES): "a filter without noNewPrivileges takes CAP_SYS_ADMIN",
 }  # fmt: skip
 

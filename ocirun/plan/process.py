@@ -9,6 +9,7 @@ from __future__ import annotations
 from sys import byteorder
 
 from ocirun.plan import ops
+from ocirun.spec.ranges import LAST_NODE, parse_ranges
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def build_scheduling(process: Process, linux: Linux) -> list[Op]:
     policy = linux.memory_policy
     if policy is not None:
         mask = 0
-        for first, last in parse_ranges(policy.nodes or ""):
+        for first, last in parse_ranges(policy.nodes, LAST_NODE) if policy.nodes is not None else ():
             mask |= (1 << (last + 1)) - (1 << first)
         words = -(-mask.bit_length() // 64)
         mode = MEMORY_POLICY_MODES[policy.mode] | sum(
@@ -176,16 +177,6 @@ def build_scheduling(process: Process, linux: Linux) -> list[Op]:
         if encoded is not None and byteorder == "big":
             encoded = b"".join(encoded[at : at + 8] for at in range(len(encoded) - 8, -1, -8))
         result.append(ops.memory_policy(mode, encoded, 64 * words))
-    return result
-
-
-def parse_ranges(text: str) -> list[tuple[int, int]]:
-    """Parse a list such as "0-3,7" into (first, last) pairs.  cpuset(7), "List format" """
-    result = []
-    for part in text.split(","):
-        first, _, last = part.strip().partition("-")
-        if first:
-            result.append((int(first), int(last or first)))
     return result
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from ocirun.errors import Problem
 from ocirun.spec.id_maps import map_to_host
+from ocirun.spec.ranges import LAST_NODE, parse_ranges
 from ocirun.spec.seccomp_rules import check_seccomp
 from ocirun.spec.sysctl import sysctl_namespace, sysctl_path
 from ocirun.strict_json import pointer_token
@@ -273,6 +274,38 @@ def _intel_rdt(linux: Linux) -> Iterator[Problem]:
         yield _problem("/linux/intelRdt/closID", f'"{name}" is not the name of a directory')
 
 
+def _personality(linux: Linux) -> Iterator[Problem]:
+    if linux.personality is not None and linux.personality.flags:
+        yield _problem("/linux/personality/flags", "the specification defines no flag")
+
+
+def _memory_policy(linux: Linux) -> Iterator[Problem]:
+    """What set_mempolicy(2) answers with EINVAL, in words."""
+    policy = linux.memory_policy
+    if policy is None:
+        return
+    pointer = "/linux/memoryPolicy"
+    if policy.nodes is not None:
+        if policy.mode in ("MPOL_DEFAULT", "MPOL_LOCAL"):
+            yield _problem(f"{pointer}/nodes", f"{policy.mode} takes no nodes")
+        try:
+            parse_ranges(policy.nodes, LAST_NODE)
+        except ValueError as error:
+            yield _problem(f"{pointer}/nodes", str(error))
+    elif policy.mode not in ("MPOL_DEFAULT", "MPOL_LOCAL", "MPOL_PREFERRED"):
+        yield _problem(f"{pointer}/nodes", f"missing; {policy.mode} needs nodes")
+    about_nodes = _NODE_FLAGS.intersection(policy.flags)
+    if len(about_nodes) > 1:
+        yield _problem(f"{pointer}/flags", f"{' and '.join(sorted(about_nodes))} contradict each other")
+    elif about_nodes and policy.nodes is None and policy.mode != "MPOL_DEFAULT":
+        yield _problem(f"{pointer}/flags", f"{min(about_nodes)} is about nodes, and there are none")
+    if "MPOL_F_NUMA_BALANCING" in policy.flags and policy.mode not in ("MPOL_BIND", "MPOL_PREFERRED_MANY"):
+        message = f"MPOL_F_NUMA_BALANCING is for MPOL_BIND and MPOL_PREFERRED_MANY, not for {policy.mode}"
+        yield _problem(f"{pointer}/flags", message)
+
+
+_NODE_FLAGS = frozenset(("MPOL_F_STATIC_NODES", "MPOL_F_RELATIVE_NODES"))
+
 LINUX_RULES = (
     _namespaces,
     _id_mappings,
@@ -285,4 +318,6 @@ LINUX_RULES = (
     _sysctl,
     _seccomp,
     _intel_rdt,
+    _personality,
+    _memory_policy,
 )

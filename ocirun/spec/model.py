@@ -8,7 +8,7 @@ empty string in an optional property means absent, because engines leave empty s
 
 Parts compare and print by value.  Nobody changes one after it was made: the same object may be read
 by several threads.  Things of other platforms (`windows`, `solaris`, `vm`, `zos`, `freebsd`,
-`user.username`) are not kept.
+`process.commandLine`, `process.user.username`) are not kept.
 
 Spec: config.md, config-linux.md
 """
@@ -150,7 +150,6 @@ class Process(Part):
         "apparmor_profile",
         "args",
         "capabilities",
-        "command_line",
         "console_size",
         "cwd",
         "env",
@@ -172,7 +171,6 @@ class Process(Part):
         self.user: User = User(get("user") or {})
         self.args: tuple[str, ...] = tuple(get("args") or ())
         self.env: tuple[str, ...] = tuple(get("env") or ())
-        self.command_line: str | None = get("commandLine") or None
         self.cwd: str = source["cwd"]
         self.capabilities: Capabilities | None = decode_one(Capabilities, get("capabilities"))
         self.rlimits: tuple[Rlimit, ...] = decode_all(Rlimit, get("rlimits"))

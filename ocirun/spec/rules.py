@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from ocirun.errors import Problem
 from ocirun.spec.linux_rules import LINUX_RULES, check_id_ranges
+from ocirun.spec.ranges import LAST_CPU, parse_ranges
+from ocirun.spec.seccomp_rules import uses_notify
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
 _NO_ID = 4294967295  # (uid_t)-1, by which system calls mean "leave as it is"
 _LONGEST_UTS_NAME = 64
 _LAST_IO_PRIORITY = 7
+# sched(7), sched_setattr(2): what the kernel takes.
+_REAL_TIME = ("SCHED_FIFO", "SCHED_RR")
+_HIGHEST_PRIORITY = 99
+_SHORTEST_RUNTIME = 1024
 
 RLIMITS = frozenset(
     f"RLIMIT_{name}"
@@ -150,6 +156,23 @@ def _hooks(config: Config) -> Iterator[Problem]:
             yield from _check_env(hook.env, f"{pointer}/env")
 
 
+def _deadline_scheduler(config: Config) -> Iterator[Problem]:
+    """A process of SCHED_DEADLINE cannot fork, sched(7), and init becomes one before these."""
+    scheduler = config.process.scheduler if config.process is not None else None
+    if scheduler is None or scheduler.policy != "SCHED_DEADLINE":
+        return
+    if "SCHED_FLAG_RESET_ON_FORK" in scheduler.flags:
+        return
+    seccomp = config.linux.seccomp if config.linux is not None else None
+    for wanted, what in (
+        (config.hooks is not None and config.hooks.start_container, "startContainer hooks"),
+        (seccomp is not None and uses_notify(seccomp), "SCMP_ACT_NOTIFY"),
+    ):
+        if wanted:
+            message = f"{what} with SCHED_DEADLINE need SCHED_FLAG_RESET_ON_FORK"
+            yield _problem("/process/scheduler/flags", message)
+
+
 def _check_env(env: Sequence[str], pointer: str) -> Iterator[Problem]:
     for index, entry in enumerate(env):
         if entry.find("=") < 1:
@@ -258,15 +281,37 @@ def _scheduler(process: Process) -> Iterator[Problem]:
     policy = scheduler.policy
     if scheduler.nice is not None and not -20 <= scheduler.nice <= 19:
         yield _problem("/scheduler/nice", f"must be from -20 to 19, not {scheduler.nice}")
-    if scheduler.priority and policy not in ("SCHED_FIFO", "SCHED_RR"):
+    if policy in _REAL_TIME:
+        if not 1 <= (scheduler.priority or 0) <= _HIGHEST_PRIORITY:
+            message = f"{policy} needs a priority from 1 to {_HIGHEST_PRIORITY}"
+            yield _problem("/scheduler/priority", message)
+    elif scheduler.priority:
         yield _problem("/scheduler/priority", f"{policy} has no priorities")
+    if policy == "SCHED_DEADLINE":
+        runtime, deadline = scheduler.runtime or 0, scheduler.deadline or 0
+        if not _SHORTEST_RUNTIME <= runtime <= deadline <= (scheduler.period or deadline):
+            message = f"SCHED_DEADLINE needs {_SHORTEST_RUNTIME} <= runtime <= deadline <= period"
+            yield _problem("/scheduler", message)
+        return
     for name, value in (
         ("runtime", scheduler.runtime),
         ("deadline", scheduler.deadline),
         ("period", scheduler.period),
     ):
-        if value and policy != "SCHED_DEADLINE":
+        if value:
             yield _problem(f"/scheduler/{name}", f"{policy} has none, only SCHED_DEADLINE has")
+
+
+def _exec_cpu_affinity(process: Process) -> Iterator[Problem]:
+    affinity = process.exec_cpu_affinity
+    if affinity is None:
+        return
+    for name, cpus in (("initial", affinity.initial), ("final", affinity.final)):
+        try:
+            if cpus is not None:
+                parse_ranges(cpus, LAST_CPU)
+        except ValueError as error:
+            yield _problem(f"/execCPUAffinity/{name}", str(error))
 
 
 def _io_priority(process: Process) -> Iterator[Problem]:
@@ -310,6 +355,7 @@ _RULES = (
     _mount_propagation,
     _mount_mappings,
     _hooks,
+    _deadline_scheduler,
     _mapped_ids,
 )
 _PROCESS_RULES = (
@@ -319,5 +365,6 @@ _PROCESS_RULES = (
     _user,
     _capabilities,
     _scheduler,
+    _exec_cpu_affinity,
     _io_priority,
 )

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import threading
 from collections.abc import Callable
@@ -318,6 +319,41 @@ def test_zombies_in_the_container(runtime: RuntimeCommand, bundle: Bundle) -> No
     assert container.line()["made"] == 20
     container.line()
     container.delete("--force").ok()
+
+
+@pytest.mark.ocirun_only("about our own start socket")
+@pytest.mark.parametrize("count", [1, 3, 20])
+def test_silent_clients_of_the_start_socket(runtime: RuntimeCommand, sleeper: Bundle, count: int) -> None:
+    """Whoever connects to a created container and says nothing, or nonsense, keeps nobody from starting it."""
+    container = runtime.create(sleeper)
+    path = str(runtime.root / container.id / "start.sock")
+    clients = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(count)]
+    try:
+        for client in clients:
+            client.connect(path)
+            client.settimeout(10)
+        clients[-1].send(b"nonsense")
+        assert clients[-1].recv(1) == b""
+        assert container.status() == "created"
+        container.start()
+        container.line()
+        assert container.status() == "running"
+        for client in clients:
+            assert client.recv(1) == b""
+    finally:
+        for client in clients:
+            client.close()
+
+
+@pytest.mark.ocirun_only("about our own start socket")
+def test_signals_beside_a_silent_client(runtime: RuntimeCommand, sleeper: Bundle) -> None:
+    """SIGTERM ends a created container, also while somebody is connected to it and says nothing."""
+    container = runtime.create(sleeper)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+        client.connect(str(runtime.root / container.id / "start.sock"))
+        container.kill("TERM").ok()
+        assert container.wait() == 128 + signal.SIGTERM
+    assert container.status() == "stopped"
 
 
 # ---- files and options ---------------------------------------------------------------------------

@@ -147,6 +147,15 @@ def test_args_must_have_a_program(runtime: RuntimeCommand, bundle: Bundle, proce
     runtime.run(bundle.process(**process)).refused()
 
 
+def test_what_windows_has_instead(runtime: RuntimeCommand, bundle: Bundle) -> None:
+    """commandLine and user.username are Windows's: they change nothing, and take the place of nothing."""
+    bundle.process(commandLine="/probe exit 3", user={"uid": 1000, "gid": 1000, "username": "root"})
+    assert runtime.report(bundle)["uids"] == [1000] * 4
+    if runtime.name == "ocirun":
+        bundle.again().process(args=None)
+        runtime.run(bundle).refused("/process/args")
+
+
 # ---- exit status and stdio -----------------------------------------------------------------------
 
 
@@ -326,41 +335,6 @@ def test_oom_score_adj_out_of_range(runtime: RuntimeCommand, bundle: Bundle, val
     runtime.run(bundle.process(oomScoreAdj=value)).refused()
 
 
-@pytest.mark.peer_fails(runc="1.1 has no process.scheduler")
-@pytest.mark.parametrize(
-    ("scheduler", "expected"),
-    [
-        ({"policy": "SCHED_BATCH", "nice": 5}, {"policy": 3, "nice": 5, "flags": 0}),
-        ({"policy": "SCHED_IDLE"}, {"policy": 5, "flags": 0}),
-        ({"policy": "SCHED_OTHER", "nice": 7}, {"policy": 0, "nice": 7, "flags": 0}),
-        (
-            {"policy": "SCHED_OTHER", "nice": 1, "flags": ["SCHED_FLAG_RESET_ON_FORK"]},
-            {"policy": 0, "nice": 1, "flags": 1},
-        ),
-    ],
-)
-def test_scheduler(
-    runtime: RuntimeCommand, bundle: Bundle, scheduler: dict[str, Any], expected: dict[str, int]
-) -> None:
-    """The scheduling policy, its nice value and its flags are applied."""
-    got = runtime.report(bundle.process(scheduler=scheduler))["scheduler"]
-    assert {key: got[key] for key in expected} == expected
-
-
-@pytest.mark.peer_fails(runc="1.1 has no process.scheduler")
-def test_scheduler_unknown_policy(runtime: RuntimeCommand, bundle: Bundle) -> None:
-    """An unknown policy is refused."""
-    runtime.run(bundle.process(scheduler={"policy": "SCHED_NONSENSE"})).refused()
-
-
-@pytest.mark.peer_fails(runc="1.1 has no process.ioPriority", crun="1.8.1 has no process.ioPriority")
-def test_io_priority(runtime: RuntimeCommand, bundle: Bundle) -> None:
-    """ioPriority is set for the whole process group."""
-    bundle.process(ioPriority={"class": "IOPRIO_CLASS_BE", "priority": 6})
-    report = runtime.report(bundle)
-    assert report["ioprio"] == report["ioprio_group"] == (2 << 13) | 6
-
-
 @pytest.mark.parametrize(
     ("domain", "value", "machine"),
     [
@@ -370,19 +344,27 @@ def test_io_priority(runtime: RuntimeCommand, bundle: Bundle) -> None:
 )
 def test_personality(runtime: RuntimeCommand, bundle: Bundle, domain: str, value: int, machine: str) -> None:
     """The execution domain is set."""
-    report = runtime.report(bundle.linux(personality={"domain": domain}))
+    report = runtime.report(bundle.linux(personality={"domain": domain, "flags": []}))
     assert report["personality"] == value
     if os.uname().machine == "x86_64":
         assert report["machine"] == machine
 
 
-@pytest.mark.peer_fails(runc="1.1 has no linux.memoryPolicy", crun="1.8.1 has no linux.memoryPolicy")
-def test_memory_policy(runtime: RuntimeCommand, bundle: Bundle) -> None:
-    """The NUMA policy is the program's."""
-    bundle.linux(memoryPolicy={"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]})
-    report = runtime.report(bundle)
-    assert report["mempolicy"] == 2 | 1 << 15
-    assert report["mempolicy_nodes"] == 1
+@pytest.mark.ocirun_only("runc warns, crun ignores them")
+@pytest.mark.parametrize(
+    ("personality", "pointer"),
+    [
+        ({"domain": "LINUX", "flags": ["ADDR_NO_RANDOMIZE"]}, "flags"),
+        ({"domain": "LINUX64"}, "domain"),
+        ({"flags": []}, "domain"),
+    ],
+    ids=str,
+)
+def test_personality_that_cannot_be(
+    runtime: RuntimeCommand, bundle: Bundle, personality: dict[str, Any], pointer: str
+) -> None:
+    """Values that are not defined are refused at their place; the specification defines no flag."""
+    runtime.run(bundle.linux(personality=personality)).refused(f"/linux/personality/{pointer}")
 
 
 @pytest.mark.peer_fails(runc="keeps the signals that its caller blocks")

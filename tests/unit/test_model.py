@@ -50,7 +50,7 @@ CLASSES: dict[str, type[Part]] = {
     "rdma": resources.Rdma,
 }
 KEPT_AS_JSON = {"seccomp", "syscall", "syscallArg"}
-NOT_KEPT = {"username", "freebsd", "solaris", "vm", "windows", "zos"}
+NOT_KEPT = {"username", "commandLine", "freebsd", "solaris", "vm", "windows", "zos"}
 
 
 def _attribute(name: str) -> str:
