@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from ocirun.spec.model import Hook
 
 _OUTPUT_KEPT = 4096
-_UMASK = 0o022
 
 
 class HookRunner:
@@ -89,7 +88,7 @@ class HookRunner:
             ops.setsid(),
             ops.chdir(self._bundle, origin),
             ops.announce(),
-            ops.execute(args, hook.env, _UMASK, origin, hook.path),
+            ops.execute(args, hook.env, ops.HOOK_UMASK, origin, hook.path),
         ]
         plan = _native.plan_file(encode(operations, 1, 1, 0), self._fallback_directory)
         try:

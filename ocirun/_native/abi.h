@@ -105,7 +105,7 @@ enum ocirun_opcode {
 	OCIRUN_OP_FIND_HOME,		/* number0 = uid: HOME for EXEC from the container's own /etc/passwd */
 	OCIRUN_OP_WAIT_START,		/* slot0 = listening start socket */
 	OCIRUN_OP_HOOK,			/* text0 = path, 1 = args, 2 = env, 3 = state; number0 = arg count, 1 = env count,
-					 * 2 = timeout in ms or 0, 3 = offset in the state where the pid goes */
+					 * 2 = timeout in ms or 0, 3 = offset in the state where the pid goes, 4 = umask */
 	OCIRUN_OP_SECCOMP,		/* text0 = struct sock_filter[]; number0 = flags; slot0 = agent socket,
 					 * slot1 = memfd with what the agent is told */
 	OCIRUN_OP_ANNOUNCE,		/* close all descriptors but the container's, say EXECUTING; slot0/1 stay for SECCOMP */

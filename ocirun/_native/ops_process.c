@@ -318,6 +318,7 @@ static void run_hook(struct context *ctx, int input, int failure) {
 	if (args && env) {
 		sys2(__NR_setpgid, 0, 0);
 		sys_dup3(input, 0, 0);
+		sys1(__NR_umask, NUMBER(4));
 		unblock_signals();
 		error = (int)sys3(__NR_execve, op_text(ctx, 0), args, env);
 	}

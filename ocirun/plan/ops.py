@@ -359,6 +359,10 @@ def wait_start(slot: int) -> Op:
     return Op("WAIT_START", "", (), (), (slot,))
 
 
+#: Of every hook: the specification has none, and what a hook makes is not meant to be anybody's to write.
+HOOK_UMASK = 0o022
+
+
 def hook(
     path: str,
     args: Sequence[str],
@@ -372,7 +376,7 @@ def hook(
         "HOOK",
         origin,
         (path, tuple(args), tuple(env), state),
-        (len(args), len(env), timeout_ms, pid_offset),
+        (len(args), len(env), timeout_ms, pid_offset, HOOK_UMASK),
     )
 
 

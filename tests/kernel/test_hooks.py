@@ -223,6 +223,13 @@ def test_descriptors_signals_and_directory(runtime: RuntimeCommand, bundle: Bund
             assert record["raw_cwd"] == str(bundle.path), kind
 
 
+def test_umask(runtime: RuntimeCommand, bundle: Bundle, log: Log) -> None:
+    """No hook makes files that everybody may write."""
+    log.every()
+    runtime.run(bundle).ok()
+    assert {record["tag"]: record["umask"] for record in log.records()} == dict.fromkeys(KINDS, 0o022)
+
+
 def test_container_is_not_yet_started_for_the_early_hooks(runtime: RuntimeCommand, bundle: Bundle, log: Log) -> None:
     """prestart and createRuntime can enter the container's namespaces by the pid of the state."""
     log.add("prestart").add("createRuntime")
