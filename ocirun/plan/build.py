@@ -389,7 +389,8 @@ class _Builder:
         root = self.config.root
         assert root is not None
         result = [ops.pivot(ops.NO_PIVOT if self.circumstances.no_pivot else 0)]
-        propagation = PROPAGATION.get(self.linux.rootfs_propagation or "", 0)
+        # The root mount alone, whatever the word: each other mount has what its own options say.
+        propagation = PROPAGATION.get(self.linux.rootfs_propagation or "", 0) & ~MS_REC
         if propagation:
             result.append(ops.root_attributes(0, propagation, "/linux/rootfsPropagation"))
         if root.readonly:

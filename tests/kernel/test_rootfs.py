@@ -105,6 +105,16 @@ def test_rootfs_propagation(runtime: RuntimeCommand, bundle: Bundle, value: str 
     assert mount_at(runtime.report(bundle)["mountinfo"], "/").propagation in expected
 
 
+@pytest.mark.parametrize("value", ["private", "rprivate", "slave", "rslave", "shared", "rshared"])
+def test_rootfs_propagation_leaves_the_mounts_theirs(runtime: RuntimeCommand, bundle: Bundle, value: str) -> None:
+    """What a mount's own options say is not undone by rootfsPropagation."""
+    bundle.linux(rootfsPropagation=value)
+    bundle.mount("/a", "tmpfs", "tmpfs", "rshared").mount("/b", "tmpfs", "tmpfs", "rprivate")
+    mountinfo = runtime.report(bundle)["mountinfo"]
+    assert mount_at(mountinfo, "/a").propagation == "shared"
+    assert mount_at(mountinfo, "/b").propagation == "private"
+
+
 def test_rootfs_propagation_unknown(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """An unknown word is refused."""
     runtime.run(bundle.linux(rootfsPropagation="sideways")).refused()
