@@ -51,6 +51,7 @@ MACHINE_CANNOT = (
     "machine: no CAP_SYS_RESOURCE",
     "machine: kernel older than",
     "machine: no second filesystem",
+    "machine: no loop device",
     "machine: no 32-bit system calls",
     "machine: no AppArmor",
     "machine: no SELinux",

@@ -44,7 +44,9 @@ _HINTS = {
     (lib.OCIRUN_SITE_IDMAP, EPERM): "an id-mapped mount takes CAP_SYS_ADMIN over the file system, and its source must "
     "not be id-mapped already",
     (lib.OCIRUN_SITE_VERIFY_HOST_DEVICE, ENODEV): "without power over the host nodes cannot be made, only bound",
-    (lib.OCIRUN_SITE_MOUNT_SETATTR, EPERM): "a flag of this mount may be locked by the user namespace",
+    (lib.OCIRUN_SITE_MOUNT_SETATTR, EPERM): "a flag of this mount may be locked by the user namespace, or the call is "
+    "forbidden here; a tree of mounts can be changed by it alone (Linux 5.12)",
+    (lib.OCIRUN_SITE_MOUNT_SETATTR, ENOSYS): "a tree of mounts can be changed by this call alone (Linux 5.12)",
     (lib.OCIRUN_SITE_MOUNT_SETATTR, EINVAL): "the file system or the kernel does not support this attribute",
     (lib.OCIRUN_SITE_FSCONFIG, EPERM): "this file system cannot be mounted in a user namespace, "
     "or not without a network or pid namespace that belongs to it",

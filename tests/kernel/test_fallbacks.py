@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from support.bundle import Bundle
 from support.canary import SECRET, Canary
 from support.command import RuntimeCommand
 from support.everything import everything, normalise
-from support.native import MASKS, compat
-from support.report import Json, mounts
+from support.native import MASKS, compat, without
+from support.report import Json, mount_at, mounts
 
 pytestmark = [pytest.mark.root, pytest.mark.ocirun_only("about our own fallbacks")]
 MkBundle = Callable[..., Bundle]
@@ -133,6 +134,68 @@ def test_lifecycle(runtime: RuntimeCommand, bundle: Bundle, mask: str, error: st
     container.wait()
     assert container.status() == "stopped"
     container.delete().ok()
+
+
+@pytest.fixture
+def tree(bundle: Bundle) -> Iterator[Path]:
+    """A directory of the bundle with a tmpfs on its "sub", and one on that one's."""
+    path = bundle.path / "tree"
+    (path / "sub").mkdir(parents=True)
+    os.system(f"mount -t tmpfs tree '{path}/sub' && mkdir '{path}/sub/deep' && mount -t tmpfs deep '{path}/sub/deep'")
+    for directory in (path, path / "sub", path / "sub/deep"):
+        (directory / "file").write_text("there\n")
+    yield path
+    os.system(f"umount -R '{path}/sub'")
+
+
+@pytest.mark.parametrize("userns", [False, True])
+@pytest.mark.parametrize("error", ["ENOSYS", "EPERM"])
+@pytest.mark.parametrize("calls", [("open_tree",), ("open_tree", "move_mount", "fsopen", "mount_setattr")], ids=len)
+def test_bind_is_no_rbind(
+    runtime: RuntimeCommand, bundle: Bundle, tree: Path, calls: tuple[str, ...], error: str, userns: bool
+) -> None:
+    """Without open_tree a bind brings no submounts along, an rbind all of them."""
+    bundle.dir("/bind").dir("/rbind").mount("/bind", None, tree, "bind").mount("/rbind", None, tree, "rbind", "ro")
+    if userns:
+        bundle.userns()
+    bundle.seq(
+        "report", *(["read", f"/{kind}{place}/file"] for kind in ("bind", "rbind") for place in ("", "/sub", "/sub/deep"))
+    )
+    result = runtime.under(*without(error, *calls)).run(bundle)
+    if userns and result.rc != 0:
+        result.refused()
+        return
+    result.ok()
+    assert result.reads == {
+        "/bind/file": "there\n",
+        "/bind/sub/file": ("ENOENT",),
+        "/bind/sub/deep/file": ("ENOENT",),
+        "/rbind/file": "there\n",
+        "/rbind/sub/file": "there\n",
+        "/rbind/sub/deep/file": "there\n",
+    }
+    targets = [mount.target for mount in mounts(result.report["mountinfo"])]
+    assert [target for target in targets if target.startswith("/bind")] == ["/bind"]
+
+
+@pytest.mark.parametrize("error", ["ENOSYS", "EPERM"])
+@pytest.mark.parametrize("calls", [("mount_setattr",), ("mount_setattr", "open_tree", "move_mount", "fsopen")], ids=len)
+def test_readonly_paths_are_never_half_done(
+    runtime: RuntimeCommand, bundle: Bundle, tree: Path, calls: tuple[str, ...], error: str
+) -> None:
+    """Without mount_setattr a path with mounts below it is refused: they would stay writable."""
+    poor = runtime.under(*without(error, *calls))
+    bundle.dir("/plain").mount("/v", None, tree, "rbind")
+    bundle.linux(readonlyPaths=["/plain", "/v/sub/deep", "/proc/sys"])
+    verbs = [["create", "/plain/x", "x"], ["create", "/v/sub/deep/x", "x"], ["create", "/v/sub/x", "x"]]
+    result = poor.run(bundle.seq("report", *verbs)).ok()
+    assert result.outcomes("create") == {"/plain/x": "EROFS", "/v/sub/deep/x": "EROFS", "/v/sub/x": "ok"}
+    assert "ro" in mount_at(result.report["mountinfo"], "/proc/sys").options
+    for path in ("/v", "/v/sub"):
+        bundle.again().linux(readonlyPaths=["/plain", path])
+        error_text = poor.run(bundle).refused("/linux/readonlyPaths/1", path, "mount_setattr").stderr
+        assert "5.12" in error_text
+    assert runtime.run(bundle.again()).ok().outcomes("create")["/v/sub/deep/x"] == "EROFS"
 
 
 def test_report_is_complete(runtime: RuntimeCommand, mkbundle: MkBundle) -> None:

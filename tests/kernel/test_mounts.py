@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -106,6 +108,83 @@ def test_lazytime_is_seen(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """lazytime is an option of the filesystem, where the kernel shows it."""
     bundle.mount("/m", "tmpfs", "tmpfs", "lazytime")
     assert "lazytime" in mount_at(runtime.report(bundle)["mountinfo"], "/m").data
+
+
+@pytest.mark.parametrize(
+    ("options", "flags"),
+    [
+        (["silent"], {"MS_SILENT"}),
+        (["iversion"], {"MS_I_VERSION"}),
+        (["silent", "iversion", "sync", "nosuid", "ro"], {"MS_SILENT", "MS_I_VERSION", "MS_SYNCHRONOUS"}),
+        (["silent", "loud", "iversion", "noiversion", "nodev"], set()),
+    ],
+    ids=str,
+)
+@pytest.mark.ocirun_only("each passes what it knows in a way of its own")
+def test_flags_that_nothing_shows(
+    runtime: RuntimeCommand, bundle: Bundle, options: list[str], flags: set[str]
+) -> None:
+    """silent and iversion are passed to the kernel, which shows them nowhere; their opposites take them back.  The
+    other options of the same mount have their effect."""
+    bundle.mount("/m", "tmpfs", "tmpfs", "size=1m", *options)
+    trace = bundle.path / "trace"
+    traced = runtime.under("strace", "-f", "-qq", "-e", "trace=mount", "-o", str(trace))
+    mount = mount_at(traced.report(bundle)["mountinfo"], "/m")
+    assert "size=1024k" in mount.data
+    assert {"ro", "nosuid", "nodev"} & set(options) <= mount.options
+    assert ("sync" in mount.data) == ("sync" in options)
+    found = {flag for flag in ("MS_SILENT", "MS_I_VERSION", "MS_SYNCHRONOUS") if flag in trace.read_text()}
+    assert found == flags
+
+
+@pytest.mark.parametrize("option", ["silent", "loud", None])
+@pytest.mark.ocirun_only("crun 1.8.1 passes the words to the file system")
+def test_silent(runtime: RuntimeCommand, bundle: Bundle, option: str | None) -> None:
+    """With silent the kernel's log says nothing of a mount that fails."""
+    (bundle.path / "image").write_bytes(bytes(1 << 20))
+    done = subprocess.run(["losetup", "-f", "--show", bundle.path / "image"], capture_output=True, text=True, check=False)
+    if done.returncode != 0 or not os.access("/dev/kmsg", os.R_OK):
+        pytest.skip("machine: no loop device, or no kernel log")
+    device = done.stdout.strip()
+    log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        os.lseek(log, 0, os.SEEK_END)
+        bundle.mount("/m", "ext4", device, *([option] if option else []))
+        runtime.run(bundle).refused("/m")
+        said = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                said.append(os.read(log, 8192).decode("utf-8", "replace"))
+    finally:
+        os.close(log)
+        subprocess.run(["losetup", "-d", device], check=True)
+    name = device.removeprefix("/dev/")
+    assert any("EXT4-fs" in line and name in line for line in said) == (option != "silent")
+
+
+@pytest.mark.parametrize(("option", "opposite"), [("sync", "async"), ("lazytime", "nolazytime")])
+def test_remount_takes_options_of_the_file_system_back(
+    runtime: RuntimeCommand, bundle: Bundle, option: str, opposite: str
+) -> None:
+    """async and its like have an effect on a mount that is there."""
+    bundle.mount("/m", "tmpfs", "tmpfs", option, "dirsync").mount("/m", "tmpfs", "tmpfs", "remount", opposite)
+    bundle.mount("/n", "tmpfs", "tmpfs").mount("/n", "tmpfs", "tmpfs", "remount", option)
+    mountinfo = runtime.report(bundle)["mountinfo"]
+    assert option not in mount_at(mountinfo, "/m").data
+    assert option in mount_at(mountinfo, "/n").data
+
+
+@pytest.mark.ocirun_only("left out without a word")
+def test_options_of_a_file_system_on_a_bind(runtime: RuntimeCommand, bundle: Bundle) -> None:
+    """What belongs to the file system a bind shares with its source: left out, and said."""
+    (bundle.path / "dir").mkdir()
+    bundle.mount("/m", None, "dir", "bind", "sync", "iversion", "noexec").write()
+    mount = mount_at(runtime.report(bundle)["mountinfo"], "/m")
+    assert "sync" not in mount.data
+    assert "noexec" in mount.options
+    index = len(bundle.spec["mounts"]) - 1
+    plan = runtime.call("plan", str(bundle.path)).ok().stdout.decode()
+    assert f"/mounts/{index}/options: sync, iversion: left out" in plan
 
 
 def test_options_do_what_they_say(runtime: RuntimeCommand, bundle: Bundle) -> None:

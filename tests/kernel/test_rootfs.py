@@ -115,6 +115,53 @@ def test_rootfs_propagation_leaves_the_mounts_theirs(runtime: RuntimeCommand, bu
     assert mount_at(mountinfo, "/b").propagation == "private"
 
 
+WORDS = ("private", "slave", "shared", "unbindable")
+
+
+@pytest.mark.parametrize("userns", [False, True])
+@pytest.mark.parametrize("value", [prefix + word for prefix in ("", "r") for word in WORDS])
+@pytest.mark.ocirun_only("the root is bound before, so that little of it is true; r-forms are not all known")
+def test_what_rootfs_propagation_does(
+    runtime: RuntimeCommand, bundle: Bundle, value: str, userns: bool
+) -> None:
+    """Each form has its effect: later mounts of the host appear, mounts of the container appear in a bind of its root,
+    or the root cannot be bound; and nothing goes out.  The r-forms, which engines send, are the same."""
+    word = value.removeprefix("r")
+    volume = bundle.path / "volume"
+    (volume / "sub").mkdir(parents=True)
+    for path in ("/late", "/mnt", "/dir", "/m", "/v"):
+        bundle.dir(path)
+    if userns:
+        bundle.userns()
+    os.system(f"mount --bind '{volume}' '{volume}' && mount -t tmpfs sub '{volume}/sub'")
+    try:
+        bundle.linux(rootfsPropagation=value).mount("/m", "tmpfs", "tmpfs").mount("/v", None, "volume", "rbind")
+        bundle.capabilities("CAP_SYS_ADMIN")
+        bundle.seq(
+            ["ls", "/late"],
+            ["syscall", "mount", "str:/", "str:/mnt", "0", "0x1000", "0"],
+            ["syscall", "mount", "str:own", "str:/mnt/dir", "str:tmpfs", "0", "0"],
+            "report",
+        )
+        container = runtime.create(bundle)
+        late = bundle.inside("/late")
+        os.system(f"mount -t tmpfs late '{late}' && touch '{late}/file'")
+        result = container.finish()
+        assert "own" not in Path("/proc/self/mountinfo").read_text().split()
+    finally:
+        os.system(f"umount '{late}'; umount -R '{volume}'")
+    assert (result.one("ls")["names"] == ["file"]) == (word in ("slave", "shared"))
+    bound, _ = result.all("syscall")
+    assert bound.get("errno") == ("EINVAL" if word == "unbindable" else None)
+    mountinfo = result.report["mountinfo"]
+    targets = {mount.target for mount in mounts(mountinfo)}
+    # Under an unbindable root the second mount was made on the first's place, in the root itself.
+    assert ("/dir" in targets) == (word == "shared")
+    assert word in mount_at(mountinfo, "/").propagation
+    # Each other mount has what its own options say, here nothing.
+    assert mount_at(mountinfo, "/m").propagation == "private"
+
+
 def test_rootfs_propagation_unknown(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """An unknown word is refused."""
     runtime.run(bundle.linux(rootfsPropagation="sideways")).refused()
