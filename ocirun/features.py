@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ocirun.plan.namespaces import CLONE_FLAGS
 from ocirun.plan.process import CAPABILITY_BITS, MEMORY_POLICY_FLAGS, MEMORY_POLICY_MODES
-from ocirun.plan.seccomp_compile import ACTIONS, ARCHITECTURES, FLAGS, OPERATORS
+from ocirun.plan.seccomp_compile import ACTIONS, ARCHITECTURES, FLAGS, OPERATORS, kernel_has_flag
 from ocirun.spec.mount_options import all_options
 from ocirun.version import SPEC_VERSION
 
@@ -16,17 +16,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ocirun.host import HostFacts
+    from ocirun._native.libseccomp import Library
 
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 
 
-def features_document(facts: HostFacts | None = None) -> dict[str, Any]:
-    """Return the document; capabilities are those of the running kernel."""
-    from ocirun.host import HostFacts
-
-    facts = HostFacts() if facts is None else facts
-    capabilities = [name for name, bit in CAPABILITY_BITS.items() if bit < 1 << (facts.cap_last_cap + 1)]
+def features_document() -> dict[str, Any]:
+    """Return the document.  Only `supportedFlags` of seccomp depends on the host, as its definition says."""
+    library = _libseccomp()
     return {
         "ociVersionMin": "1.0.0",
         "ociVersionMax": SPEC_VERSION,
@@ -34,7 +31,7 @@ def features_document(facts: HostFacts | None = None) -> dict[str, Any]:
         "mountOptions": all_options(),
         "linux": {
             "namespaces": sorted(CLONE_FLAGS),
-            "capabilities": capabilities,
+            "capabilities": list(CAPABILITY_BITS),
             "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
             "seccomp": {
                 "enabled": True,
@@ -42,11 +39,11 @@ def features_document(facts: HostFacts | None = None) -> dict[str, Any]:
                 "operators": sorted(OPERATORS),
                 "archs": sorted(f"SCMP_ARCH_{name.upper()}" for name in ARCHITECTURES),
                 "knownFlags": sorted(FLAGS),
-                "supportedFlags": sorted(FLAGS),
+                "supportedFlags": _supported_flags(library),
             },
             "apparmor": {"enabled": False},
             "selinux": {"enabled": False},
-            "intelRdt": {"enabled": False},
+            "intelRdt": {"enabled": False, "schemata": False, "monitoring": False},
             "memoryPolicy": {
                 "modes": sorted(MEMORY_POLICY_MODES),
                 "flags": sorted(MEMORY_POLICY_FLAGS),
@@ -54,12 +51,34 @@ def features_document(facts: HostFacts | None = None) -> dict[str, Any]:
             "mountExtensions": {"idmap": {"enabled": True}},
             "netDevices": {"enabled": True},
         },
-        "annotations": _annotations(),
+        "annotations": _annotations(library),
         "potentiallyUnsafeConfigAnnotations": [],
     }
 
 
-def _annotations() -> dict[str, str]:
+def _libseccomp() -> Library | None:
+    from ocirun._native.libseccomp import Library
+
+    try:
+        return Library()
+    except OSError:
+        return None
+
+
+def _supported_flags(library: Library | None) -> list[str]:
+    """Return the flags with which a profile can be loaded here."""
+    if library is None:
+        return []
+    try:
+        return [name for name, flag in sorted(FLAGS.items()) if kernel_has_flag(library, flag)]
+    except OSError:
+        return []  # no seccomp(2)
+
+
+def _annotations(library: Library | None) -> dict[str, str]:
     from ocirun.version import VERSION
 
-    return {"io.github.ocirun.version": VERSION}
+    found = {"io.github.ocirun.version": VERSION}
+    if library is not None:
+        found["io.github.seccomp.libseccomp.version"] = library.version
+    return found

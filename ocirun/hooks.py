@@ -14,8 +14,8 @@ import select
 import time
 
 from ocirun import _native
-from ocirun.errors import HookError, KernelError, OcirunError
-from ocirun.init.process import describe_status, wait_executed
+from ocirun.errors import HookError, OcirunError
+from ocirun.init.process import describe_status, kill_child, wait_executed
 from ocirun.plan import ops
 from ocirun.plan.encode import encode
 
@@ -156,9 +156,7 @@ class HookRunner:
 
 def _end(pid: int, pidfd: int) -> None:
     """End a hook, and all that it started in its group, and reap it."""
-    try:
-        _native.pidfd_signal(pidfd, 9)
-    except KernelError:
+    if not kill_child(pid, pidfd):
         return  # reaped: the number may be somebody else's
     _kill_group(pid)
     _native.wait(pidfd, 5.0)

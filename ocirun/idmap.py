@@ -12,6 +12,7 @@ import os
 from ocirun import _native
 from ocirun.errors import InitDied, KernelError
 from ocirun.init.failure import describe_failure
+from ocirun.init.process import kill_child
 from ocirun.init.protocol import FAILED
 from ocirun.plan import ops
 from ocirun.plan.encode import encode
@@ -64,6 +65,12 @@ def make_user_namespace(maps: IdMaps, open_init: Callable[[], int], fallback_dir
     return _visit(operations, 1, open_init, fallback_directory, take)
 
 
+def try_user_namespace(open_init: Callable[[], int], fallback_directory: str) -> None:
+    """Make a user namespace that ends at once.  Errors: InitError, KernelError."""
+    operations = [ops.unshare(CLONE_FLAGS["user"], ""), ops.barrier(ops.BARRIER_CGROUP)]
+    _visit(operations, 1, open_init, fallback_directory, lambda _: None)
+
+
 def read_maps(path: str, pointer: str, open_init: Callable[[], int], fallback_directory: str) -> IdMaps:
     """Return the maps of the user namespace at *path*, in the numbers of our own namespace.
 
@@ -112,20 +119,17 @@ def _visit(
                 raise describe_failure(message, "")
             return look(spawned.pid)
         finally:
-            _end(spawned.pidfd)
+            _end(spawned)
     finally:
         os.close(ours)
 
 
-def _end(pidfd: int) -> None:
+def _end(spawned: _native.Spawned) -> None:
+    kill_child(spawned.pid, spawned.pidfd)
     try:
-        _native.pidfd_signal(pidfd, 9)
-    except KernelError:
-        pass  # ESRCH: it has ended by itself
-    try:
-        _native.wait(pidfd, 10.0)
+        _native.wait(spawned.pidfd, 10.0)
     finally:
-        os.close(pidfd)
+        os.close(spawned.pidfd)
 
 
 def _write(path: str, mappings: Sequence[IdMapping], pointer: str) -> None:

@@ -157,7 +157,7 @@ def return_devices(record: dict[str, Any], visit: Callable[[str], RouteSocket]) 
     return lost
 
 
-def visit(path: str, executable: int, fallback_directory: str) -> RouteSocket:
+def visit(path: str, open_init: Callable[[], int], fallback_directory: str) -> RouteSocket:
     """Return a socket of the network namespace at *path*, where ocirun-init goes for it.
 
     Errors: InitError that names /linux/netDevices.
@@ -173,16 +173,20 @@ def visit(path: str, executable: int, fallback_directory: str) -> RouteSocket:
         ops.barrier(ops.BARRIER_NETWORK, sent=socket),
         ops.execute(("",), (), 0, origin),  # not reached: the barrier is never lifted
     )
-    init = InitProcess.spawn(
-        Plan(operations, slots, clone_flags=0, keep_count=0, two_steps=False, makes_user_namespace=False),
-        "",
-        executable=executable,
-        fallback_directory=fallback_directory,
-        stdio=(0, 1, 2),
-        keep=(),
-        inputs=(),
-        cgroup=-1,
-    )
+    executable = open_init()
+    try:
+        init = InitProcess.spawn(
+            Plan(operations, slots, clone_flags=0, keep_count=0, two_steps=False, makes_user_namespace=False),
+            "",
+            executable=executable,
+            fallback_directory=fallback_directory,
+            stdio=(0, 1, 2),
+            keep=(),
+            inputs=(),
+            cgroup=-1,
+        )
+    finally:
+        os.close(executable)
     try:
         message = init.receive(_VISIT_DEADLINE_S)
         try:

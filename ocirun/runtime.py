@@ -328,8 +328,8 @@ class Runtime:
         """Return the network devices of a create that was interrupted; what could not be is a warning."""
         from ocirun.netdev import return_devices, visit
 
-        executable, root = self._open_init(), self.store.root
-        for lost in return_devices(record["netDevices"], lambda path: visit(path, executable, root)):
+        root = self.store.root
+        for lost in return_devices(record["netDevices"], lambda path: visit(path, self.open_init, root)):
             self.warn(lost)
 
     def warn(self, problem: object) -> None:

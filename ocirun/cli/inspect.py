@@ -76,11 +76,21 @@ def _bundle(invocation: Invocation) -> str:
     return invocation.arguments[0] if invocation.arguments else "."
 
 
-def features(invocation: Invocation) -> int:  # noqa: ARG001  # all commands are called alike
-    """The command `features`."""
+def features(invocation: Invocation) -> int:
+    """The command `features`: the document of the specification; with --probe what this host can do as well."""
     from ocirun.features import features_document
 
-    print_text(dumps_pretty(features_document()) + "\n")
+    document = features_document()
+    if invocation.has("probe"):
+        from ocirun.probe import probe_document
+
+        document["host"] = probe_document()
+    if invocation.value("format") == "text":
+        from ocirun.probe import render
+
+        print_text(render(document))
+    else:
+        print_text(dumps_pretty(document) + "\n")
     return 0
 
 

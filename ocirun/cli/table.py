@@ -190,7 +190,17 @@ COMMANDS = (
     ),
     Command("pause", "freeze the processes of a container", "lifecycle", ("ID",)),
     Command("resume", "let the processes of a paused container go on", "lifecycle", ("ID",)),
-    Command("features", "print what ocirun supports", "inspect", needs_root=False),
+    Command(
+        "features",
+        "print what ocirun supports",
+        "inspect",
+        (),
+        (
+            Option("probe", "add what this host can do, and why not"),
+            Option("format", "how to print it", value="FORMAT", choices=TEXT_OR_JSON, default="json"),
+        ),
+        needs_root=False,
+    ),
     Command("gc", "remove what interrupted commands left behind", "lifecycle"),
     Command("help", "print the help of a command", "inspect", ("[COMMAND]",), needs_root=False, function="help_"),
 )

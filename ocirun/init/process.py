@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from errno import ECONNRESET, EPIPE
+from errno import ECONNRESET, EPIPE, ESRCH
 
 from ocirun import _native
 from ocirun.errors import DeadlineExceeded, InitDied, InternalError, KernelError
@@ -139,10 +139,7 @@ class InitProcess:
 
     def kill(self) -> None:
         """End init and reap it; for an init that is gone already this does nothing."""
-        try:
-            _native.pidfd_signal(self.pidfd, 9)
-        except KernelError:
-            pass  # ESRCH: it is a zombie or reaped
+        kill_child(self.pid, self.pidfd)
         try:
             _native.wait(self.pidfd, 10.0)
         except TimeoutError:
@@ -152,6 +149,20 @@ class InitProcess:
         """Give up the descriptors; the process stays as it is."""
         os.close(self.sync)
         os.close(self.pidfd)
+
+
+def kill_child(pid: int, pidfd: int) -> bool:
+    """Send SIGKILL to a process that we started and have not reaped; False where it is gone."""
+    try:
+        _native.pidfd_signal(pidfd, 9)
+    except KernelError as error:
+        if error.errno == ESRCH:
+            return False  # a zombie, or the host program reaped it
+        try:
+            os.kill(pid, 9)  # without pidfd_send_signal: the number is its own until it is reaped
+        except ProcessLookupError:
+            return False
+    return True
 
 
 def wait_executed(connection: int, container_id: str, timeout_s: float | None) -> None:

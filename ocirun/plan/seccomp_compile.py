@@ -232,6 +232,13 @@ def _default_action(profile: Mapping[str, Any]) -> int:
     return _action(profile["defaultAction"], profile.get("defaultErrnoRet"))
 
 
+def kernel_has_flag(library: Library, flag: int) -> bool:
+    """Say whether a filter with one of FLAGS can be loaded.  Errors: OSError without seccomp(2)."""
+    # The kernel refuses this one without a listener, to which alone it applies.
+    needs = FLAG_NEW_LISTENER if flag == FLAG_WAIT_KILLABLE_RECV else 0
+    return flag == 0 or library.kernel_has_flag(flag | needs)
+
+
 def _find_flags(library: Library, profile: Mapping[str, Any], pointer: str) -> int:
     """Return the flags for seccomp(2).
 
@@ -247,9 +254,7 @@ def _find_flags(library: Library, profile: Mapping[str, Any], pointer: str) -> i
         names = ()
     for index, name in enumerate(names):
         flag = FLAGS[name]
-        # The kernel refuses this one without a listener, to which alone it applies.
-        needs = FLAG_NEW_LISTENER if flag == FLAG_WAIT_KILLABLE_RECV else 0
-        if flag and not library.kernel_has_flag(flag | needs):
+        if not kernel_has_flag(library, flag):
             where = f"{pointer}/flags/{index}"
             raise UnsupportedFeature(f"{where}: this kernel has no {name}", json_pointer=where)
         flags |= flag

@@ -14,6 +14,7 @@ from support.canary import SECRET, Canary
 from support.command import RuntimeCommand
 from support.everything import everything, normalise
 from support.native import MASKS, compat, without
+from support.oracle import descendants
 from support.report import Json, mount_at, mounts
 
 pytestmark = [pytest.mark.root, pytest.mark.ocirun_only("about our own fallbacks")]
@@ -196,6 +197,16 @@ def test_readonly_paths_are_never_half_done(
         error_text = poor.run(bundle).refused("/linux/readonlyPaths/1", path, "mount_setattr").stderr
         assert "5.12" in error_text
     assert runtime.run(bundle.again()).ok().outcomes("create")["/v/sub/deep/x"] == "EROFS"
+
+
+@pytest.mark.parametrize("error", ["ENOSYS", "EPERM"])
+def test_hook_without_pidfds(runtime: RuntimeCommand, bundle: Bundle, error: str) -> None:
+    """S-60: without pidfd_send_signal a hook that hangs is ended as well, with what it started."""
+    args = ["probe", "hook", str(bundle.path / "log"), "--tag", "x", "--hang"]
+    hook = {"path": str(bundle.rootfs / "probe"), "args": args, "timeout": 1}
+    bundle.patch({"hooks": {"createRuntime": [hook]}})
+    runtime.under(*compat("pidfd", error)).run(bundle).refused("timed out")
+    assert not [pid for pid, name in descendants().items() if name == "probe"]
 
 
 def test_report_is_complete(runtime: RuntimeCommand, mkbundle: MkBundle) -> None:

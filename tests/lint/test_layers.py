@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("plan", "cgroups", "store", "notify", "netlink"),
     ("init",),
     ("hooks", "idmap", "status", "inputs", "intent", "netdev"),
-    ("create", "container", "validate", "features"),
+    ("create", "container", "validate", "features", "probe"),
     ("dry_run",),
     ("runtime",),
     ("cli",),
