@@ -83,7 +83,7 @@ class Creation:
             self.linux.cgroups_path,
             rootless=self.rootless,
         )
-        self.hooks = HookRunner(entry.id, bundle, open_init, entry.path)
+        self.hooks = HookRunner(entry.id, bundle, open_init, os.path.dirname(entry.path))
         self.hooks_ran = False
         self.pid, self.pidfd = 0, -1
         self.warnings: Sequence[str] = ()  # of the plan
@@ -341,9 +341,14 @@ class Creation:
                 error.add_note(f"while undoing: {failure}")
         if hasattr(self, "_init"):
             os.close(self._init.pidfd)
+
+    def run_poststop(self, error: BaseException) -> None:
+        """Run the poststop hooks of a creation that failed, if others have run; call it when the entry is removed.
+
+        runtime.md#lifecycle, steps 3 to 5: a failed hook continues at "the container is destroyed", and poststop.
+        """
         hooks = self.config.hooks
         if self.hooks_ran and hooks is not None:
-            # runtime.md: a failed hook continues at "the container is destroyed", whose last step is poststop.
             state = hook_state(self.entry.id, "stopped", 0, self.bundle, self.config.annotations)
             for failed in self.hooks.run_each(hooks.poststop, "poststop", state):
                 error.add_note(str(failed))

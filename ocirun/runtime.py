@@ -160,6 +160,7 @@ class Runtime:
         seccomp = self._compile_seccomp(config)
         self._check_descriptors(options.pass_fds)
         entry = self.store.create(container_id)
+        creation: Creation | None = None
         try:
             creation = Creation(
                 entry,
@@ -177,8 +178,10 @@ class Runtime:
             finally:
                 for warning in creation.warnings:
                     self.warn(f"{container_id}: {warning}")
-        except BaseException:
+        except BaseException as error:
             entry.remove()
+            if creation is not None:
+                creation.run_poststop(error)
             raise
         finally:
             entry.close()

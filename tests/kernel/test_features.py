@@ -95,7 +95,7 @@ def test_the_command_prints_it(runtime: RuntimeCommand) -> None:
 
 
 @pytest.mark.parametrize("which", ["ociVersionMin", "ociVersionMax"])
-def test_versions(runtime: RuntimeCommand, bundle: Bundle, which: str) -> None:
+def test_feature_versions(runtime: RuntimeCommand, bundle: Bundle, which: str) -> None:
     """Both ends of the range are accepted, without a warning."""
     result = runtime.run(bundle.patch({"ociVersion": DOCUMENT[which]}).args("exit", "0")).ok()
     assert result.stderr == ""
@@ -105,7 +105,7 @@ def test_versions(runtime: RuntimeCommand, bundle: Bundle, which: str) -> None:
 
 
 @pytest.mark.parametrize("kind", DOCUMENT["hooks"])
-def test_hooks(runtime: RuntimeCommand, bundle: Bundle, kind: str) -> None:
+def test_feature_hooks(runtime: RuntimeCommand, bundle: Bundle, kind: str) -> None:
     """Each kind of hook runs."""
     inside = kind == "startContainer"
     log = "/hook.log" if inside else str(bundle.path / "hook.log")
@@ -117,7 +117,7 @@ def test_hooks(runtime: RuntimeCommand, bundle: Bundle, kind: str) -> None:
 
 
 @pytest.mark.parametrize("option", DOCUMENT["mountOptions"])
-def test_mount_options(runtime: RuntimeCommand, bundle: Bundle, option: str) -> None:
+def test_feature_mount_options(runtime: RuntimeCommand, bundle: Bundle, option: str) -> None:
     """Each option is understood: applied, or refused by the kernel at its place, never handed to the file system."""
     if option in ("bind", "rbind"):
         bundle.mount("/here", "none", "/etc", option)
@@ -135,7 +135,7 @@ def test_mount_options(runtime: RuntimeCommand, bundle: Bundle, option: str) -> 
         assert NOT_YET not in result.stderr
 
 
-def test_namespaces(runtime: RuntimeCommand, bundle: Bundle) -> None:
+def test_feature_namespaces(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """All kinds at once are new for the program."""
     bundle.userns().namespaces("time")
     assert {entry["type"] for entry in bundle.spec["linux"]["namespaces"]} == set(LINUX["namespaces"])
@@ -145,7 +145,7 @@ def test_namespaces(runtime: RuntimeCommand, bundle: Bundle) -> None:
         assert found[name] != os.stat(f"/proc/self/ns/{name}").st_ino, kind
 
 
-def test_capabilities(runtime: RuntimeCommand, bundle: Bundle) -> None:
+def test_feature_capabilities(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """Each is the program's, or a warning says that it cannot be had here."""
     result = runtime.run(bundle.capabilities(bounding=LINUX["capabilities"])).ok()
     got = capability_names(result.report["caps"]["bounding"])
@@ -153,7 +153,7 @@ def test_capabilities(runtime: RuntimeCommand, bundle: Bundle) -> None:
         assert (name in got) != (f"{name} is not known or not available here" in result.stderr), name
 
 
-def test_cgroup_managers(runtime: RuntimeCommand, bundle: Bundle) -> None:
+def test_feature_cgroup_managers(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """The systemd manager is refused as long as the document does not have it."""
     bundle.write()
     result = runtime.call("run", "--bundle", str(bundle.path), bundle.id, options=["--systemd-cgroup"])
@@ -161,7 +161,7 @@ def test_cgroup_managers(runtime: RuntimeCommand, bundle: Bundle) -> None:
     assert refused != LINUX["cgroup"]["systemd"]
 
 
-def test_rdma(runtime: RuntimeCommand, bundle: Bundle) -> None:
+def test_feature_rdma(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """The rdma controller is used where there is one; without it the limit is refused at its place."""
     bundle.linux(resources={"rdma": {"mlx5_0": {"hcaHandles": 1}}})
     result = runtime.run(bundle.args("exit", "0"))
@@ -194,7 +194,7 @@ def agent(workdir: Path) -> str:
 
 
 @pytest.mark.parametrize("action", SECCOMP["actions"])
-def test_seccomp_actions(runtime: RuntimeCommand, bundle: Bundle, agent: str, action: str) -> None:
+def test_feature_seccomp_actions(runtime: RuntimeCommand, bundle: Bundle, agent: str, action: str) -> None:
     """Each action is loaded, in a rule about a call that nobody makes."""
     rule = {"names": ["swapoff"], "action": action}
     seccomp: dict[str, Any] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
@@ -203,7 +203,7 @@ def test_seccomp_actions(runtime: RuntimeCommand, bundle: Bundle, agent: str, ac
     assert runtime.report(bundle.linux(seccomp=seccomp))["seccomp"] == {"mode": 2, "filters": 1}
 
 
-def test_seccomp_operators(runtime: RuntimeCommand, bundle: Bundle) -> None:
+def test_feature_seccomp_operators(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """All operators are loaded; what they do is shown in test_seccomp_filter.py."""
     rules = [
         {"names": ["swapoff"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 0, "value": 1, "valueTwo": 1, "op": op}]}
@@ -213,7 +213,7 @@ def test_seccomp_operators(runtime: RuntimeCommand, bundle: Bundle) -> None:
     assert runtime.report(bundle)["seccomp"] == {"mode": 2, "filters": 1}
 
 
-def test_seccomp_architectures(runtime: RuntimeCommand, bundle: Bundle) -> None:
+def test_feature_seccomp_architectures(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """Each is compiled, or libseccomp is said not to know it; those that it knows are loaded together."""
     rule = {"names": ["swapoff"], "action": "SCMP_ACT_ERRNO"}
     usable = []
@@ -232,7 +232,7 @@ def test_seccomp_architectures(runtime: RuntimeCommand, bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize("flag", SECCOMP["knownFlags"])
-def test_seccomp_flags(runtime: RuntimeCommand, bundle: Bundle, agent: str, flag: str) -> None:
+def test_feature_seccomp_flags(runtime: RuntimeCommand, bundle: Bundle, agent: str, flag: str) -> None:
     """A supported flag is loaded; one that is only known is refused by its name."""
     rule = {"names": ["swapoff"], "action": "SCMP_ACT_NOTIFY"}
     seccomp = {"defaultAction": "SCMP_ACT_ALLOW", "flags": [flag], "listenerPath": agent, "syscalls": [rule]}
@@ -244,7 +244,7 @@ def test_seccomp_flags(runtime: RuntimeCommand, bundle: Bundle, agent: str, flag
 
 
 @pytest.mark.parametrize("mode", LINUX["memoryPolicy"]["modes"])
-def test_memory_policy_modes(runtime: RuntimeCommand, bundle: Bundle, mode: str) -> None:
+def test_feature_memory_policy_modes(runtime: RuntimeCommand, bundle: Bundle, mode: str) -> None:
     """Each mode is set, or refused by the kernel at its place."""
     nodes = {} if mode in ("MPOL_DEFAULT", "MPOL_LOCAL") else {"nodes": "0"}
     result = runtime.run(bundle.linux(memoryPolicy={"mode": mode, **nodes}))
@@ -253,7 +253,7 @@ def test_memory_policy_modes(runtime: RuntimeCommand, bundle: Bundle, mode: str)
 
 
 @pytest.mark.parametrize("flag", LINUX["memoryPolicy"]["flags"])
-def test_memory_policy_flags(runtime: RuntimeCommand, bundle: Bundle, flag: str) -> None:
+def test_feature_memory_policy_flags(runtime: RuntimeCommand, bundle: Bundle, flag: str) -> None:
     """Each flag is set, or refused by the kernel at its place."""
     result = runtime.run(bundle.linux(memoryPolicy={"mode": "MPOL_BIND", "nodes": "0", "flags": [flag]}))
     if result.rc != 0:
@@ -360,7 +360,7 @@ def test_probe_for_anybody(runtime: RuntimeCommand, workdir: Path) -> None:
     assert host["systemCalls"]["openat2"]["available"] is True
 
 
-def test_text(runtime: RuntimeCommand) -> None:
+def test_probe_as_text(runtime: RuntimeCommand) -> None:
     """For people each fact is a line: yes, or no and why."""
     lines = runtime.call("features", "--probe", "--format", "text").ok().stdout.decode().splitlines()
     assert "linux.cgroup.v2: yes" in lines
