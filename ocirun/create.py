@@ -23,6 +23,7 @@ from ocirun.plan import ops
 from ocirun.plan.build import build, join_bundle
 from ocirun.plan.circumstances import Circumstances
 from ocirun.plan.mounts import cgroup_mounts
+from ocirun.spec.cgroup_owner import cgroup_owner
 from ocirun.spec.id_maps import IdMaps
 from ocirun.spec.state import hook_state
 from ocirun.store import NOTIFY_DIRECTORY
@@ -176,6 +177,10 @@ class Creation:
 
     def _build_plan(self) -> Plan:
         unified = self.facts.cgroup_layout == "unified"
+        joined_maps = self._joined_maps()
+        linux = self.linux
+        maps = IdMaps(linux.uid_mappings, linux.gid_mappings, "/linux") if linux.uid_mappings else joined_maps
+        self._cgroup_owner = cgroup_owner(self.config, maps)
         notify = self.options.notify_socket is not None
         return build(
             self.config,
@@ -195,7 +200,7 @@ class Creation:
                 no_pivot=self.options.no_pivot,
                 new_keyring=not self.options.no_new_keyring,
                 notify_directory=f"{self.entry.path}/{NOTIFY_DIRECTORY}" if notify else None,
-                joined_maps=self._joined_maps(),
+                joined_maps=joined_maps,
             ),
         )
 
@@ -241,6 +246,10 @@ class Creation:
             self.linux.resources,
             self.facts.in_user_namespace or any(each.type == "user" for each in self.linux.namespaces),
         )
+        if self._cgroup_owner is not None and not self.rootless:
+            from ocirun.cgroups.delegation import delegate
+
+            delegate(self.cgroup.paths(), self._cgroup_owner)
 
     def _handlers(self) -> dict[tuple[int, int], Callable[[], int]]:
         return {

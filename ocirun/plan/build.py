@@ -168,6 +168,8 @@ class _Builder:
             cgroups=circumstances.cgroups,
             unified=circumstances.unified,
             own_cgroup_namespace=self.namespaces.has("cgroup"),
+            borrow_cgroups=not self.namespaces.has("cgroup")
+            and (self.user_namespace or circumstances.in_user_namespace or not circumstances.privileged),
         )
         self.devices = self._device_nodes()
         self.operations: list[Op] = []

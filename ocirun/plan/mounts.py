@@ -12,6 +12,7 @@ from ocirun.spec.mount_options import (
     MS_REC,
     MS_SLAVE,
     MS_UNBINDABLE,
+    RDONLY,
     SUPERBLOCK,
     SUPERBLOCK_UNNAMED,
     MountOptions,
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 #: it stays a peer of what it was cloned from, and what the container mounts on it would appear on the host.
 #: Kernel: mount_namespaces(7)
 SEVERED = MS_SLAVE | MS_REC
+
+CGROUP_ROOT = "/sys/fs/cgroup"
 
 #: Places on procfs that engines (lxcfs) may cover; all else below /proc is refused (CVE-2019-16884).
 PROC_FILES = frozenset(
@@ -97,7 +100,7 @@ class MountBuilder:
 
     def __init__(
         self, bundle: str, slots: Slots, mapped: MappedMounts, *, early: bool, user_namespace: bool,
-        cgroups: Sequence[CgroupMount], unified: bool, own_cgroup_namespace: bool,
+        cgroups: Sequence[CgroupMount], unified: bool, own_cgroup_namespace: bool, borrow_cgroups: bool,
     ) -> None:  # fmt: skip
         self.bundle = bundle
         self.slots = slots
@@ -107,6 +110,7 @@ class MountBuilder:
         self.cgroups = cgroups
         self.unified = unified
         self.own_cgroup_namespace = own_cgroup_namespace
+        self.borrow_cgroups = borrow_cgroups
         self.before_user: list[Op] = []
         self.warnings: list[str] = []
         #: destination -> slot of the mount that is on top there, for KEPT destinations
@@ -141,6 +145,8 @@ class MountBuilder:
         if kind == "cgroup":
             if not self.unified:
                 return self._legacy_cgroups(destination, options, origin)
+            if self.borrow_cgroups:
+                return self._borrowed_cgroups(destination, options, origin)
             kind = "cgroup2"
         return self._file_system(kind, mount.source, destination, options, origin)
 
@@ -251,6 +257,20 @@ class MountBuilder:
             superblock_clear=options.superblock_clear & ~SUPERBLOCK_UNNAMED,
         )
         return [done, *(ops.remount(destination, origin, propagation=bits) for bits in more)]
+
+    def _borrowed_cgroups(
+        self, destination: str, options: MountOptions, origin: str
+    ) -> list[Op]:
+        """The host's tree of version 2, where a user namespace forbids to mount it: as what only the host may change.
+
+        Whoever runs the runtime without being root may own cgroups in it (CVE-2023-25809).
+        """
+        if not options.set_attributes & RDONLY:
+            self.warnings.append(f"{origin}/options: read-only, since the cgroups are not the container's own")
+        once = MountOptions()
+        once.set_attributes = options.set_attributes | RDONLY
+        once.propagation = options.propagation
+        return self._bind_source(CGROUP_ROOT, destination, once, origin)
 
     def _legacy_cgroups(self, destination: str, options: MountOptions, origin: str) -> list[Op]:
         """A tmpfs with a directory for each hierarchy: the container's cgroup in it, or its own namespace's view.

@@ -163,29 +163,108 @@ def test_cgroup_namespace(runtime: RuntimeCommand, bundle: Bundle) -> None:
     assert any(bundle.id in line for line in report["cgroup"].splitlines())
 
 
+@pytest.mark.parametrize("userns", [False, True])
+@pytest.mark.parametrize("option", ["ro", "rw"])
 @pytest.mark.parametrize("namespace", [True, False])
-def test_cgroup_mount(runtime: RuntimeCommand, bundle: Bundle, namespace: bool) -> None:
-    """S-45: a read-only cgroup mount shows the container's cgroup and cannot be written."""
+def test_cgroup_mount(
+    runtime: RuntimeCommand, bundle: Bundle, namespace: bool, option: str, userns: bool
+) -> None:
+    """S-45: a cgroup mount shows the container's cgroup, and can be written as far as the configuration says so and the
+    cgroup is the container's: read-only never, and in a user namespace with a cgroup namespace of version 2 alone."""
+    if runtime.name != "ocirun" and userns:
+        pytest.skip("peer: mounts the version 1 hierarchies with options that a user namespace forbids")
     if not namespace:
         bundle.namespaces(without=("cgroup",))
+    if userns:
+        bundle.userns()
+    name = unique("cg")
+    bundle.linux(cgroupsPath=f"/{name}")
     bundle.mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", "ro")
-    bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", "ro")
-    where = "/sys/fs/cgroup" if PURE else "/sys/fs/cgroup/pids"
+    bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", option)
+    # Version 1 has the container's own cgroup in each place, version 2 the tree as the cgroup namespace has it.
+    where = "/sys/fs/cgroup" + ("/pids" if not PURE else "" if namespace else f"/{name}")
     bundle.seq(
         "report",
         ["ls", "/sys/fs/cgroup"],
         ["read", f"{where}/cgroup.procs"],
         ["open", f"{where}/cgroup.procs", "wronly"],
+        ["open", f"{where}/pids.max", "wronly"],
         ["syscall", "mkdirat", "-100", f"str:{where}/new", "0755"],
     )
     result = runtime.run(bundle).ok()
     assert result.reads[f"{where}/cgroup.procs"].split() == ["1"]
-    assert result.outcomes("open")[f"{where}/cgroup.procs"] == "EROFS"
-    assert result.one("syscall")["errno"] == "EROFS"
+    readonly = option == "ro" or (PURE and userns and not namespace)
+    if readonly:
+        # Whose the file is is looked at first.
+        expected = (*("EACCES" if userns else "EROFS",) * 2, "EROFS")
+    elif not userns:
+        expected = ("ok", "ok", "ok")
+    elif PURE:
+        expected = ("ok", "EACCES", "ok")
+    else:
+        expected = ("EACCES", "EACCES", "EACCES")
+    opened, made = result.outcomes("open"), result.one("syscall").get("errno", "ok")
+    assert (opened[f"{where}/cgroup.procs"], opened[f"{where}/pids.max"], made) == expected
     found = [m for m in mounts(result.report["mountinfo"]) if m.target.startswith("/sys/fs/cgroup")]
-    assert all("ro" in m.options for m in found if m.type.startswith("cgroup"))
+    shown = [m for m in found if m.type.startswith("cgroup")]
+    assert shown
+    assert all({"nosuid", "noexec", "nodev"} <= m.options for m in found)
+    assert all(("ro" in m.options) == readonly for m in shown)
     if not PURE:
         assert {"pids", "memory", "cpu"} <= set(result.one("ls")["names"])
+
+
+DELEGATED = ("cgroup.procs", "cgroup.threads", "cgroup.subtree_control")
+
+
+@pytest.mark.unified
+@pytest.mark.parametrize(
+    ("option", "namespace", "user", "userns", "owner"),
+    [
+        ("rw", True, 0, True, 100000),
+        ("rw", True, 1000, True, 101000),
+        ("rw", True, 1000, False, 1000),
+        ("rw", True, 0, False, 0),
+        ("ro", True, 0, True, 0),
+        ("rw", False, 1000, False, 0),
+        (None, True, 0, True, 0),
+    ],
+)
+def test_owner_of_the_cgroup(
+    runtime: RuntimeCommand, bundle: Bundle, option: str | None, namespace: bool, user: int, userns: bool, owner: int
+) -> None:
+    """config-linux.md#cgroup-ownership: with a cgroup namespace and a writable mount the cgroup belongs to the process's
+    user on the host, and of its files those that the kernel says can be given away; else all is the runtime's."""
+    if userns:
+        bundle.userns()
+    if not namespace:
+        bundle.namespaces(without=("cgroup",))
+    bundle.mount("/sys", "sysfs", "sysfs", "ro")
+    if option:
+        bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", option)
+    bundle.process(user={"uid": user, "gid": 0}).linux(resources={"pids": {"limit": 100}, "memory": {"limit": 1 << 26}})
+    pid = runtime.create(bundle.seq("sleep")).pid
+    path = directory(pid, "pids")
+    given = set(Path("/sys/kernel/cgroup/delegate").read_text().split())
+    assert set(DELEGATED) <= given
+    owners = {entry.name: entry.stat().st_uid for entry in path.iterdir()}
+    assert path.stat().st_uid == owner
+    assert path.stat().st_gid == 0
+    assert {name for name, uid in owners.items() if uid == owner and owner} <= given
+    for name in DELEGATED:
+        assert owners[name] == owner
+    for name in ("pids.max", "memory.max"):
+        assert owners[name] == 0
+
+
+@pytest.mark.skipif(PURE, reason="machine: no cgroup v1")
+def test_legacy_cgroups_are_never_given_away(runtime: RuntimeCommand, bundle: Bundle) -> None:
+    """Version 1 is not safe to delegate: the directories stay the runtime's, whatever is mounted."""
+    bundle.userns().mount("/sys", "sysfs", "sysfs", "ro").mount("/sys/fs/cgroup", "cgroup", "cgroup", "rw")
+    pid = runtime.create(bundle.seq("sleep")).pid
+    for controller in ("pids", "memory"):
+        path = directory(pid, controller)
+        assert {path.stat().st_uid, *(entry.stat().st_uid for entry in path.iterdir())} == {0}
 
 
 def test_program_is_in_its_cgroup_from_the_start(runtime: RuntimeCommand, bundle: Bundle) -> None:
