@@ -301,7 +301,7 @@ class Creation:
             self._undo.append(self._remove_pid_file)
         self.inputs.send_pidfd(init.pidfd)
         if self.seccomp is not None and self.seccomp.notify:
-            return self.inputs.own(_native.sealed_memfd("ocirun-agent", self._agent_text()))
+            return self.inputs.own(_native.plan_file(self._agent_text(), self.entry.path))
         return -1
 
     # What the steps need.
@@ -319,23 +319,19 @@ class Creation:
         return hook_state(self.entry.id, status, self._init.pid, self.bundle, self.config.annotations)
 
     def _agent_text(self) -> bytes:
-        """Return what the seccomp agent is told.  Spec: config-linux.md#containerprocessstate"""
+        """Return what the seccomp agent is told, by init, when `start` has come to the filter.
+
+        Spec: config-linux.md#containerprocessstate
+        """
         from ocirun.strict_json import dumps
 
         assert self.seccomp is not None
-        state = self._hook_state("creating").decode()
+        state = self._hook_state("created").decode()
         metadata = self.seccomp.listener_metadata
         text = f'{{"ociVersion":{dumps(SPEC_VERSION)},"fds":["seccompFd"],"pid":{self._init.pid},'
         if metadata is not None:
             text += f'"metadata":{dumps(metadata)},'
-        encoded = f'{text}"state":{state}}}'.encode()
-        if len(encoded) > _native.MAX_MESSAGE:
-            raise OcirunError(
-                f"/linux/seccomp/listenerMetadata: the agent's message would have {len(encoded)} bytes,"
-                f" at most {_native.MAX_MESSAGE} are possible",
-                json_pointer="/linux/seccomp/listenerMetadata",
-            )
-        return encoded
+        return f'{text}"state":{state}}}'.encode()
 
     def _remove_pid_file(self) -> None:
         assert self.options.pid_file is not None

@@ -23,9 +23,19 @@ AUDIT = {
     "mipsel": 0x40000008,
     "mipsel64": 0xC0000008,
     "ppc64le": 0xC0000015,
+    "mips": 0x00000008,
+    "mips64": 0x80000008,
+    "mips64n32": 0xA0000008,
+    "mipsel64n32": 0xE0000008,
+    "ppc": 0x00000014,
+    "ppc64": 0x80000015,
+    "s390": 0x00000016,
+    "s390x": 0x80000016,
+    "parisc": 0x0000000F,
+    "parisc64": 0x8000000F,
 }
 X32_BIT = 0x40000000
-NARROW = {"x86", "x32", "arm", "mipsel"}
+NARROW = {"x86", "x32", "arm", "mips", "mipsel", "mips64n32", "mipsel64n32", "ppc", "s390", "parisc"}
 NATIVE = "x86_64"
 
 ACTIONS = {
@@ -57,7 +67,10 @@ def table(arch: str) -> dict[int, str]:
     """Return all calls that libseccomp knows of an architecture, by number."""
     if arch not in _tables:
         token = _library.architecture(arch)
-        starts = {"x32": [X32_BIT], "mipsel": [4000], "mipsel64": [5000], "arm": [0, 0xF0000]}
+        starts = {"x32": [X32_BIT], "arm": [0, 0xF0000]}
+        starts |= {name: [4000] for name in ("mips", "mipsel")}
+        starts |= {name: [5000] for name in ("mips64", "mipsel64")}
+        starts |= {name: [6000] for name in ("mips64n32", "mipsel64n32")}
         _tables[arch] = {
             n: name
             for start in starts.get(arch, [0])
@@ -176,6 +189,8 @@ def is_newer(profile: dict, default: int, arch: str, nr: int) -> bool:
     numbers = named(arch, names)
     if not numbers:
         return False
+    if arch in ("s390", "s390x") and nr == 0 and min(numbers) != 0:
+        return True  # what the kernel shows of a number above 255 that it does not know
     same_series = [n for n in numbers if series(arch, n) == series(arch, nr)]
     if same_series:
         return nr > max(same_series)

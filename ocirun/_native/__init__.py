@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_MESSAGE", "Message", "Spawned", "adopt_orphans", "attach_device_program", "connect", "ffi", "lib", "listen",
-    "load_device_program", "open_init", "pidfd_signal", "plan_file", "receive", "receive_fd", "sealed_memfd", "send",
+    "load_device_program", "open_init", "pidfd_signal", "plan_file", "receive", "receive_fd", "send",
     "send_text", "site_name", "socketpair", "spawn", "wait",
 ]  # fmt: skip
 
@@ -68,16 +68,8 @@ def _unlinked_copy(program: bytes, directory: str) -> int:
         os.close(writer)
 
 
-def sealed_memfd(name: str, content: bytes) -> int:
-    """Return an owned descriptor of an immutable anonymous file with this content, at offset 0."""
-    result = lib.ocirun_sealed_memfd(name.encode(), content, len(content), 0)
-    if result >= 0:
-        os.lseek(result, 0, os.SEEK_SET)
-    return _check(result, "memfd_create", name)
-
-
 def plan_file(content: bytes, fallback_directory: str) -> int:
-    """Return an owned descriptor for a plan: a sealed memfd, or an unlinked file where memfds are refused."""
+    """Return an owned descriptor for a plan or a text: a sealed memfd, or an unlinked file where memfds are refused."""
     result = lib.ocirun_sealed_memfd(b"ocirun-plan", content, len(content), 0)
     if result >= 0:
         return int(result)

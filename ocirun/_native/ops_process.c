@@ -378,7 +378,7 @@ struct handover {
 	volatile int listener; /* FD_NONE until the filter is loaded */
 	volatile int done;     /* 1, or -errno */
 	struct context *ctx;
-	char text[OCIRUN_MAX_MESSAGE];
+	const char *text;
 	size_t size;
 	_Alignas(16) char stack[8192];
 };
@@ -389,7 +389,12 @@ static void hand_over(void *argument) {
 		sys0(__NR_sched_yield);
 	int result = 1;
 	if (handover->listener >= 0) {
-		result = send_rights(op_slot(handover->ctx, 0), handover->text, handover->size, handover->listener);
+		/* The listener goes with the first bytes; a socket may take fewer than a long text has. */
+		int listener = handover->listener;
+		for (size_t sent = 0; sent < handover->size && result >= 0; sent += (size_t)result) {
+			result = send_rights(op_slot(handover->ctx, 0), handover->text + sent, handover->size - sent,
+					     sent == 0 ? listener : FD_NONE);
+		}
 		sys_close(handover->listener);
 		sys_close(op_slot(handover->ctx, 0));
 	}
@@ -427,9 +432,13 @@ static long start_thread(void *top, void (*entry)(void *), void *argument) {
 
 static int seccomp_with_listener(struct context *ctx, struct sock_fprog *program) {
 	static struct handover handover;
-	long size = AT(ctx, READ, sys4(__NR_pread64, op_slot(ctx, 1), handover.text, sizeof handover.text, 0));
+	long size = AT(ctx, READ, sys3(__NR_lseek, op_slot(ctx, 1), 0, 2 /* SEEK_END */));
 	if (size < 0)
 		return (int)size;
+	long address = AT(ctx, MMAP, sys6(__NR_mmap, 0, size, PROT_READ, MAP_PRIVATE, op_slot(ctx, 1), 0));
+	if (address < 0 && address > -4096)
+		return (int)address;
+	handover.text = (const char *)address;
 	handover.size = (size_t)size;
 	handover.listener = FD_NONE;
 	handover.ctx = ctx;

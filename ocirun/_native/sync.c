@@ -12,14 +12,14 @@ static long send_retrying(int fd, const struct sys_msghdr *message) {
 	return result;
 }
 
+/* Returns how many bytes were sent. */
 int send_rights(int socket, const char *text, size_t size, int fd) {
 	struct sys_rights rights = { offsetof(struct sys_rights, padding), SOL_SOCKET, SCM_RIGHTS, fd, 0 };
 	struct sys_iovec iov = { (void *)(uintptr_t)text, size };
 	struct sys_msghdr message = { NULL, 0, &iov, 1, &rights, sizeof rights, 0 };
 	if (fd < 0)
 		message.control = NULL, message.controllen = 0;
-	long result = send_retrying(socket, &message);
-	return result < 0 ? (int)result : 0;
+	return (int)send_retrying(socket, &message);
 }
 
 int send_message(struct context *ctx, int fd, uint32_t kind, uint32_t value, int pid, int rights) {

@@ -19,7 +19,6 @@ from support.oracle import descendants
 from support.report import parse_lines
 from support.upstream import REPOSITORY
 
-import ocirun.store
 from ocirun import Runtime
 from ocirun.errors import Busy, ContainerExists, ContainerNotRunning
 from ocirun.version import SPEC_VERSION
@@ -132,7 +131,7 @@ def test_status_creating(
         assert runtime.state(bundle.id)["pid"] == 0
         (listed,) = json.loads(runtime.call("list", "--format", "json").ok().stdout)
         assert listed["status"] == "creating"
-        monkeypatch.setattr(ocirun.store, "LOCK_DEADLINE_S", 0.1)
+        monkeypatch.setattr("ocirun.store.Entry.lock.__defaults__", (0.1,))
         with Runtime(str(runtime.root)) as library:
             container = library.load(bundle.id)
             with pytest.raises(ContainerNotRunning):

@@ -462,10 +462,19 @@ def test_profile_against_the_rules(runtime: RuntimeCommand, bundle: Bundle, secc
 # ---- notify ----------------------------------------------------------------------------------------
 
 
+def _is_json(text: bytes) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
 class Agent:
     """A seccomp agent: takes the listener, and answers each notification with an errno."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, until_the_end: bool = False) -> None:
+        self._until_the_end = until_the_end
         self.state: dict[str, Any] = {}
         self.fd_count = 0
         self.notified: list[int] = []
@@ -486,10 +495,17 @@ class Agent:
         except OSError:
             return
         with connection:
-            # one message; runc keeps the connection open, so there is no end to wait for
             text, fds, _, _ = socket.recv_fds(connection, 1 << 20, 8)
+            self.fd_count = len(fds)
+            # runc keeps the connection open, so for it there is no end to wait for
+            connection.settimeout(10)
+            while not _is_json(text) or self._until_the_end:
+                more, others, _, _ = socket.recv_fds(connection, 1 << 20, 8)
+                self.fd_count += len(others)
+                if not more:
+                    break
+                text += more
         self.state = json.loads(text)
-        self.fd_count = len(fds)
         poller = select.poll()
         poller.register(fds[0], select.POLLIN)
         while True:
@@ -529,7 +545,7 @@ def test_notify(runtime: RuntimeCommand, bundle: Bundle, workdir: Path, nnp: boo
     if userns:
         bundle.userns()
     bundle.process(noNewPrivileges=nnp).seq(["syscall", "getsid", "0"], "report")
-    agent = Agent(path)
+    agent = Agent(path, until_the_end=runtime.name == "ocirun")
     try:
         result: Result = runtime.run(bundle).ok()
     finally:
@@ -542,6 +558,41 @@ def test_notify(runtime: RuntimeCommand, bundle: Bundle, workdir: Path, nnp: boo
     assert agent.state["state"]["id"] == bundle.id
     assert agent.state["pid"] > 0
     assert agent.notified[0] == (124 if X86_64 else 156)
+
+
+@pytest.mark.ocirun_only("what 1.1.5 and 1.8.1 say is not the same")
+def test_container_process_state(runtime: RuntimeCommand, bundle: Bundle, workdir: Path) -> None:
+    """config-linux.md: one state for a connection, which ends then; it is whole however long, and so is the listener."""
+    path = workdir / "agent"
+    annotations = {f"org.example.{number}": "✓" * 500 for number in range(600)}
+    bundle.patch({"annotations": annotations}).seq(["syscall", "getsid", "0"], "ready", "sleep")
+    bundle.linux(seccomp=profile(ALLOW, rule("SCMP_ACT_NOTIFY", "getsid"), listenerPath=str(path)))
+    agent = Agent(path, until_the_end=True)
+    try:
+        container = runtime.create(bundle).start()
+        assert container.line()["errno"] == "EMEDIUMTYPE"
+        container.line()
+        container.delete("--force").ok()
+    finally:
+        agent.close()
+    assert agent.fd_count == 1
+    assert set(agent.state) == {"ociVersion", "fds", "pid", "state"}
+    assert agent.state["ociVersion"] == agent.state["state"]["ociVersion"] == "1.3.0"
+    assert agent.state["pid"] == agent.state["state"]["pid"] == container.pid
+    assert agent.state["state"] == {
+        "ociVersion": "1.3.0",
+        "id": bundle.id,
+        "status": "created",
+        "pid": container.pid,
+        "bundle": str(bundle.path),
+        "annotations": annotations,
+    }
+
+
+def test_listener_path_without_notify(runtime: RuntimeCommand, bundle: Bundle) -> None:
+    """config-linux.md: listenerPath is ignored where no rule notifies, whatever is there."""
+    bundle.linux(seccomp=profile(ALLOW, rule(ERRNO, "getsid"), listenerPath="/no/such/agent"))
+    assert call(runtime, bundle, ["getsid", "0"]) == ["EPERM"]
 
 
 @pytest.mark.parametrize("kind", ["missing", "not-listening"])
