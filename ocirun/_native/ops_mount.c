@@ -156,27 +156,39 @@ int attach(struct context *ctx, int *mount, int destination, int base, const cha
 	return 0;
 }
 
-/* The future root goes on top of "/": that place needs no search permission on the host's directories, which the
- * container's root may not have in a user namespace, and pivot_root(2) only wants a mount point. */
+/* Where the future root is mounted: on its own directory of the host, where createContainer hooks look for the
+ * container's mounts (config.md#createcontainer-hooks).  On top of "/" where a user namespace has no search permission
+ * on the way there, where the way leads to another directory by now, and where the host shares its mounts, which must
+ * not get this one; pivot_root(2) only wants a mount point. */
+static int open_place_of_root(struct context *ctx, const struct sys_stat *root) {
+	if (NUMBER(1) != MS_PRIVATE) {
+		struct sys_stat st;
+		cleanup_fd int fd = (int)sys_openat(AT_FDCWD, op_text(ctx, 0), O_PATH | O_CLOEXEC, 0);
+		if (fd >= 0 && sys_fstat(fd, &st) == 0 && st.dev == root->dev && st.ino == root->ino)
+			return take_fd(&fd);
+	}
+	return (int)AT(ctx, OPENAT, sys_openat(AT_FDCWD, "/", O_PATH | O_CLOEXEC, 0));
+}
+
 int op_rootfs(struct context *ctx) {
 	int *slot = &ctx->slots[ctx->op->slot[0]];
-	cleanup_fd int top = (int)AT(ctx, OPENAT, sys_openat(AT_FDCWD, "/", O_PATH | O_CLOEXEC, 0));
 	struct sys_stat st;
 	int error;
 
 	ctx->detail = op_text(ctx, 0);
-	if (top < 0)
-		return top;
 	TRY(ctx, FSTAT, sys_fstat(*slot, &st));
 	if ((st.mode & S_IFMT) != S_IFDIR)
 		return fail(ctx, OCIRUN_SITE_VERIFY_DESTINATION, ENOTDIR);
+	cleanup_fd int place = open_place_of_root(ctx, &st);
+	if (place < 0)
+		return place;
 	/* Where mounts are to travel to the host, this one must not, nor does pivot_root(2) want a shared parent. */
 	TRY(ctx, MOUNT, sys_mount(NULL, "/", NULL, NUMBER(1), NULL));
 	/* Below the root it is in this mount namespace, where its nodes can be cloned (a detached mount's only since
 	 * 6.15), covered from now on, and gone with the old root. */
 	if (ctx->op->slot[1] >= 0)
-		TRY(ctx, MOVE_MOUNT, sys_move_mount(op_slot(ctx, 1), top));
-	error = (int)AT(ctx, MOVE_MOUNT, sys_move_mount(*slot, top));
+		TRY(ctx, MOVE_MOUNT, sys_move_mount(op_slot(ctx, 1), place));
+	error = (int)AT(ctx, MOVE_MOUNT, sys_move_mount(*slot, place));
 	if (is_refused(error) || error == -EINVAL) {
 		/* No detached clone: mount(2) on itself; "." of the old descriptor is below that mount, so the mount
 		 * is looked up by the path once more (a host path, which the administrator owns). */
