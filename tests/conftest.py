@@ -38,6 +38,7 @@ MARKERS = {
     "root": "needs to be root",
     "userns": "needs user namespaces",
     "unified": "needs a pure cgroup v2 machine",
+    "vm": "for `tests/run --vm` too: depends on the version of cgroups, or on full root",
     "systemd": "needs systemd as init",
     "kernel(version)": "needs a kernel of at least this version",
     "peers": "needs runc and crun",
@@ -47,6 +48,7 @@ MARKERS = {
 # Reasons for a skip that OCIRUN_MUST_RUN accepts, each by its first words.
 MACHINE_CANNOT = (
     "machine: no pure cgroup v2",
+    "machine: no cgroup v1",
     "machine: no systemd",
     "machine: no CAP_SYS_RESOURCE",
     "machine: kernel older than",

@@ -27,7 +27,7 @@ from ocirun.errors import CgroupError, InvalidConfig
 from ocirun.host import HostFacts
 from ocirun.spec.resources import DeviceRule, Resources
 
-pytestmark = [pytest.mark.root, pytest.mark.ocirun_only("the cgroup manager as a library")]
+pytestmark = [pytest.mark.root, pytest.mark.vm, pytest.mark.ocirun_only("the cgroup manager as a library")]
 
 HOST_LAYOUT = HostFacts().cgroup_layout
 # A hybrid machine can play a legacy one: its version 2 tree is left alone then.

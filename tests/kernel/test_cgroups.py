@@ -14,7 +14,7 @@ from support.command import RuntimeCommand
 from support.oracle import cgroups
 from support.report import mounts
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.vm]
 MkBundle = Callable[..., Bundle]
 ROOT = Path("/sys/fs/cgroup")
 PURE = (ROOT / "cgroup.controllers").exists()

@@ -14,7 +14,7 @@ from support.command import Result, RuntimeCommand
 from support.nested import nested
 from support.report import mounts
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.vm]
 MkBundle = Callable[..., Bundle]
 DEFAULT = {
     "/dev/null": [1, 3],
