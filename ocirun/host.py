@@ -32,6 +32,13 @@ NAMESPACE_FILES = {
 }
 
 _ALL_CAPABILITIES = (1 << 41) - 1
+_LEGACY_CONTROLLERS = frozenset(
+    (
+        "blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "hugetlb", "memory", "net_cls", "net_prio",
+        "perf_event", "pids", "rdma",
+    )
+)  # fmt: skip
+_UNIFIED_CONTROLLERS = frozenset(("cpu", "cpuset", "hugetlb", "io", "memory", "misc", "pids", "rdma"))
 _ALL_SECCOMP_ACTIONS = frozenset(
     ("kill_process", "kill_thread", "trap", "errno", "user_notif", "trace", "log", "allow")
 )
@@ -61,12 +68,19 @@ class HostFacts:
         namespaces: frozenset[str] = frozenset(NAMESPACE_FILES),
         namespace_ids: dict[str, tuple[int, int]] | None = None,
         cgroup_layout: str = "unified",
+        legacy_controllers: frozenset[str] | None = None,
+        unified_controllers: frozenset[str] | None = None,
         lsms: frozenset[str] = frozenset(),
         seccomp_actions: frozenset[str] = _ALL_SECCOMP_ACTIONS,
         user_namespace_limit: int = 1 << 16,
     ) -> HostFacts:
         """Return facts about an imagined host, by default a recent one seen by root."""
         self = cls()
+        if legacy_controllers is None:
+            has_them = cgroup_layout in ("legacy", "hybrid")
+            legacy_controllers = _LEGACY_CONTROLLERS if has_them else frozenset()
+        if unified_controllers is None:
+            unified_controllers = _UNIFIED_CONTROLLERS if cgroup_layout == "unified" else frozenset()
         self._known.update(
             kernel=kernel,
             euid=euid,
@@ -76,6 +90,8 @@ class HostFacts:
             namespaces=namespaces,
             namespace_ids=namespace_ids or {},
             cgroup_layout=cgroup_layout,
+            legacy_controllers=legacy_controllers,
+            unified_controllers=unified_controllers,
             lsms=lsms,
             seccomp_actions=seccomp_actions,
             user_namespace_limit=user_namespace_limit,
@@ -132,6 +148,16 @@ class HostFacts:
         return self._fact("cgroup_layout", _read_cgroup_layout)
 
     @property
+    def legacy_controllers(self) -> frozenset[str]:
+        """The cgroup controllers that mounted version 1 hierarchies have, by the kernel's names."""
+        return self._fact("legacy_controllers", self._read_legacy_controllers)
+
+    @property
+    def unified_controllers(self) -> frozenset[str]:
+        """The controllers of the version 2 tree's root: those below it can have no others."""
+        return self._fact("unified_controllers", self._read_unified_controllers)
+
+    @property
     def lsms(self) -> frozenset[str]:
         """The security modules that are on: "apparmor", "selinux" and others."""
         return self._fact("lsms", _read_lsms)
@@ -162,6 +188,26 @@ class HostFacts:
             known[name] = read()
         return known[name]  # type: ignore[return-value]  # stored under its name by the line above
 
+    def _read_legacy_controllers(self) -> frozenset[str]:
+        if self.cgroup_layout == "unified":
+            return frozenset()  # without a look at mountinfo, which may be long
+        own: set[str] = set()
+        for line in _read("/proc/self/cgroup").splitlines():
+            own.update(line.split(":", 2)[1].split(","))
+        found: set[str] = set()
+        for line in _read("/proc/self/mountinfo").splitlines():
+            # Of version 1 alone: the type of the others is "cgroup2".
+            _, is_cgroup, source_and_options = line.partition(" - cgroup ")
+            if is_cgroup:
+                found.update(source_and_options.rsplit(" ", 1)[-1].split(","))
+        return frozenset([name for name in own & found if "=" not in name])
+
+    def _read_unified_controllers(self) -> frozenset[str]:
+        tree = {"unified": "", "hybrid": "/unified"}.get(self.cgroup_layout)
+        if tree is None:
+            return frozenset()
+        return frozenset(_read(f"/sys/fs/cgroup{tree}/cgroup.controllers").split())
+
     def _read_user_namespace_limit(self) -> int:
         # A switch that Debian's and Arch's kernels have, for everybody without CAP_SYS_ADMIN (21).
         switch = _read("/proc/sys/kernel/unprivileged_userns_clone")
@@ -177,7 +223,12 @@ def _read(path: str) -> str:
     except OSError:
         return ""
     try:
-        return os.read(fd, 1 << 16).decode("utf-8", "replace").strip()
+        # More than once: of long files such as mountinfo the kernel gives a page at a time.
+        data = chunk = os.read(fd, 1 << 16)
+        while chunk:
+            chunk = os.read(fd, 1 << 16)
+            data += chunk
+        return data.decode("utf-8", "replace").strip()
     except OSError:
         return ""
     finally:

@@ -4,7 +4,7 @@
 1. json: strict JSON, `ocirun.strict_json`
 2. schema: the shapes of `schemas/`, `ocirun.spec.schema`
 3. rule: what no schema can say, `ocirun.spec.rules`
-4. host: what this host and this build can do, `ocirun.spec.host_rules`
+4. host: what this host and this build can do, `ocirun.spec.host_rules` and `ocirun.cgroups.host_rules`
 
 A gate reports everything that it finds; the next one is asked only if it found nothing.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 
 from ocirun import strict_json
+from ocirun.cgroups.host_rules import check_resources as check_resources_here
 from ocirun.errors import InternalError, InvalidConfig, Problem, errno_text
 from ocirun.host import HostFacts
 from ocirun.spec import _validator, host_rules, mount_rules, rules
@@ -34,7 +35,10 @@ def validate_document(data: bytes, facts: HostFacts) -> Config:
     """
     config = Config.decode(_load(data, "config.json"))
     _refuse_any([*rules.check(config), *mount_rules.check(config)])
-    _refuse_any(host_rules.check(config, facts))
+    problems = host_rules.check(config, facts)
+    if config.linux is not None and config.linux.resources is not None:
+        problems += check_resources_here(config.linux.resources, facts)
+    _refuse_any(problems)
     return config
 
 
@@ -49,13 +53,14 @@ def validate_process(data: bytes, facts: HostFacts, *, what: str = "process.json
     return process
 
 
-def validate_resources(data: bytes, *, what: str = "resources.json") -> Resources:
+def validate_resources(data: bytes, facts: HostFacts, *, what: str = "resources.json") -> Resources:
     """Decode a document that is only the object `linux.resources`, as update takes it.
 
     Pointers are relative to that document.  Errors: InvalidConfig
     """
     resources = Resources.decode(_load(data, what, "resources"))
     _refuse_any(check_resources(resources, ""))
+    _refuse_any(check_resources_here(resources, facts, ""))
     return resources
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ocirun.spec.resources import Memory, Resources
 
     from .devices import Rule
-    from .resources import Setting
+    from .settings import Setting
 
     class Directories(Protocol):
         """What a manager offers here: directories that it owns."""

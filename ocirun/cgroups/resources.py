@@ -14,15 +14,17 @@ Device rules are in `devices`.
 
 from __future__ import annotations
 
-from ocirun.errors import Problem
+from .settings import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
+    from ocirun.errors import Problem
     from ocirun.spec.resources import BlockIo, Cpu, Memory, Resources
 
-POINTER = "/linux/resources"
+    from .settings import Setting
+
 DEFAULT_PERIOD_US = 100_000
 
 # Files of `unified` that are not limits: writing them moves or stops processes or changes the tree.
@@ -34,42 +36,6 @@ _UNIFIED_REFUSED = (
     "cgroup.freeze",
     "cgroup.kill",
 )
-
-
-class Setting:
-    """One write of *value* to *file* of a container's cgroup.
-
-    `controller` says in which hierarchy, by the kernel's name for the version in use ("blkio" or
-    "io").  `pointer` is the place in config.json.  Where the kernel has no such file, `fallback` is
-    tried instead.
-    """
-
-    __slots__ = ("controller", "fallback", "file", "pointer", "value")
-
-    def __init__(
-        self,
-        controller: str,
-        file: str,
-        value: str,
-        pointer: str,
-        fallback: tuple[str, str] | None = None,
-    ) -> None:
-        self.controller = controller
-        self.file = file
-        self.value = value
-        self.pointer = POINTER + pointer
-        self.fallback = fallback
-
-    def __repr__(self) -> str:
-        return f"Setting({self.controller}: {self.file} = {self.value!r} from {self.pointer})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Setting) and all(
-            getattr(self, name) == getattr(other, name) for name in Setting.__slots__
-        )
-
-    def __hash__(self) -> int:
-        return hash((self.controller, self.file, self.value, self.pointer, self.fallback))
 
 
 def build_settings(
@@ -89,60 +55,30 @@ def build_settings(
 
     Spec: config-linux.md#configLinuxCgroups
     """
-    plan = _Plan(legacy, unified)
+    found = Settings(legacy, unified)
     if resources.cpu is not None:
-        _cpuset(plan, resources.cpu)
-        if plan.is_legacy("cpu"):
-            _cpu_legacy(plan, resources.cpu)
+        _cpuset(found, resources.cpu)
+        if found.is_legacy("cpu"):
+            _cpu_legacy(found, resources.cpu)
         else:
-            _cpu_unified(plan, resources.cpu, cpu_max_now)
+            _cpu_unified(found, resources.cpu, cpu_max_now)
     if resources.memory is not None:
-        if plan.is_legacy("memory"):
-            _memory_legacy(plan, resources.memory)
+        if found.is_legacy("memory"):
+            _memory_legacy(found, resources.memory)
         else:
-            _memory_unified(plan, resources.memory)
+            _memory_unified(found, resources.memory)
     if resources.pids is not None and resources.pids.limit is not None:
-        plan.add("pids", "pids.max", limit_or_max(resources.pids.limit), "/pids/limit")
+        found.add("pids", "pids.max", limit_or_max(resources.pids.limit), "/pids/limit")
     if resources.block_io is not None:
-        if plan.is_legacy("blkio"):
-            _block_io_legacy(plan, resources.block_io)
+        if found.is_legacy("blkio"):
+            _block_io_legacy(found, resources.block_io)
         else:
-            _block_io_unified(plan, resources.block_io)
-    _hugepages(plan, resources)
-    _network(plan, resources)
-    _rdma(plan, resources)
-    _unified(plan, resources)
-    return plan.settings, plan.problems
-
-
-class _Plan:
-    """The two lists while they grow."""
-
-    def __init__(self, legacy: Collection[str], unified: bool) -> None:
-        self.settings: list[Setting] = []
-        self.problems: list[Problem] = []
-        self._legacy = legacy
-        self.unified = unified
-
-    def is_legacy(self, controller: str) -> bool:
-        """Tell whether version 1 rules apply to *controller*."""
-        return controller in self._legacy or not self.unified
-
-    def add(
-        self,
-        controller: str,
-        file: str,
-        value: object,
-        pointer: str,
-        fallback: tuple[str, str] | None = None,
-    ) -> None:
-        self.settings.append(Setting(controller, file, str(value), pointer, fallback))
-
-    def refuse(self, pointer: str, why: str, gate: str = "host") -> None:
-        self.problems.append(Problem(gate, POINTER + pointer, why))
-
-    def impossible(self, pointer: str, what: str) -> None:
-        self.refuse(pointer, f"{what} cannot be expressed in cgroup version 2")
+            _block_io_unified(found, resources.block_io)
+    _hugepages(found, resources)
+    _network(found, resources)
+    _rdma(found, resources)
+    _unified(found, resources)
+    return found.writes, found.problems
 
 
 def limit_or_max(limit: int) -> str:
@@ -176,21 +112,21 @@ def weight_of_block_io(weight: int) -> int:
     return 1 + (weight - 10) * 9999 // 990
 
 
-def _cpuset(plan: _Plan, cpu: Cpu) -> None:
+def _cpuset(found: Settings, cpu: Cpu) -> None:
     """`cpus` and `mems` are files of the same name in both versions."""
     # mems first: tasks then move once, to the new nodes, while the CPUs are still the old ones.
     if cpu.mems:
-        plan.add("cpuset", "cpuset.mems", cpu.mems, "/cpu/mems")
+        found.add("cpuset", "cpuset.mems", cpu.mems, "/cpu/mems")
     if cpu.cpus:
-        plan.add("cpuset", "cpuset.cpus", cpu.cpus, "/cpu/cpus")
+        found.add("cpuset", "cpuset.cpus", cpu.cpus, "/cpu/cpus")
 
 
-def _cpu_legacy(plan: _Plan, cpu: Cpu) -> None:
+def _cpu_legacy(found: Settings, cpu: Cpu) -> None:
     """Version 1: the fields are files.  A period before its quota, idle before or after the shares
     it excludes.
     """
     if cpu.idle == 0:
-        plan.add("cpu", "cpu.idle", cpu.idle, "/cpu/idle")
+        found.add("cpu", "cpu.idle", cpu.idle, "/cpu/idle")
     for value, file, name in (
         (cpu.shares, "cpu.shares", "shares"),
         (cpu.realtime_period, "cpu.rt_period_us", "realtimePeriod"),
@@ -199,14 +135,14 @@ def _cpu_legacy(plan: _Plan, cpu: Cpu) -> None:
         (cpu.quota, "cpu.cfs_quota_us", "quota"),
     ):
         if value:
-            plan.add("cpu", file, value, f"/cpu/{name}")
+            found.add("cpu", file, value, f"/cpu/{name}")
     if cpu.burst is not None:
-        plan.add("cpu", "cpu.cfs_burst_us", cpu.burst, "/cpu/burst")
+        found.add("cpu", "cpu.cfs_burst_us", cpu.burst, "/cpu/burst")
     if cpu.idle:
-        plan.add("cpu", "cpu.idle", cpu.idle, "/cpu/idle")
+        found.add("cpu", "cpu.idle", cpu.idle, "/cpu/idle")
 
 
-def _cpu_unified(plan: _Plan, cpu: Cpu, cpu_max_now: str | None) -> None:
+def _cpu_unified(found: Settings, cpu: Cpu, cpu_max_now: str | None) -> None:
     """Version 2.
 
     shares -> cpu.weight (`weight_of_shares`); quota and period -> cpu.max = "<quota or max>
@@ -219,24 +155,24 @@ def _cpu_unified(plan: _Plan, cpu: Cpu, cpu_max_now: str | None) -> None:
         ("realtimeRuntime", cpu.realtime_runtime),
     ):
         if value:
-            plan.impossible(f"/cpu/{name}", "a realtime limit")
+            found.impossible("cpu", f"/cpu/{name}", "a realtime limit")
     if cpu.idle == 0:
-        plan.add("cpu", "cpu.idle", cpu.idle, "/cpu/idle")
+        found.add("cpu", "cpu.idle", cpu.idle, "/cpu/idle")
     if cpu.shares:
-        plan.add("cpu", "cpu.weight", weight_of_shares(cpu.shares), "/cpu/shares")
+        found.add("cpu", "cpu.weight", weight_of_shares(cpu.shares), "/cpu/shares")
     if cpu.quota:
         period = f" {cpu.period}" if cpu.period else ""
-        plan.add("cpu", "cpu.max", limit_or_max(cpu.quota) + period, "/cpu/quota")
+        found.add("cpu", "cpu.max", limit_or_max(cpu.quota) + period, "/cpu/quota")
     elif cpu.period:
         quota = (cpu_max_now or "max").split(" ")[0]
-        plan.add("cpu", "cpu.max", f"{quota} {cpu.period}", "/cpu/period")
+        found.add("cpu", "cpu.max", f"{quota} {cpu.period}", "/cpu/period")
     if cpu.burst is not None:
-        plan.add("cpu", "cpu.max.burst", cpu.burst, "/cpu/burst")
+        found.add("cpu", "cpu.max.burst", cpu.burst, "/cpu/burst")
     if cpu.idle:
-        plan.add("cpu", "cpu.idle", cpu.idle, "/cpu/idle")
+        found.add("cpu", "cpu.idle", cpu.idle, "/cpu/idle")
 
 
-def _swap(plan: _Plan, memory: Memory) -> int | None:
+def _swap(found: Settings, memory: Memory) -> int | None:
     """Return the memory + swap limit to set, None to leave it.
 
     Not given, it follows a `limit` of -1 (unlimited memory would otherwise still meet the old sum).
@@ -247,7 +183,7 @@ def _swap(plan: _Plan, memory: Memory) -> int | None:
     if swap is None:
         return -1 if limit is not None and limit < 0 else None
     if limit is not None and limit >= 0 and 0 <= swap < limit:
-        plan.refuse(
+        found.refuse(
             "/memory/swap",
             f"the limit of memory + swap ({swap}) is below that of memory ({limit})",
             gate="rule",
@@ -256,7 +192,7 @@ def _swap(plan: _Plan, memory: Memory) -> int | None:
     return swap
 
 
-def _memory_legacy(plan: _Plan, memory: Memory) -> None:
+def _memory_legacy(found: Settings, memory: Memory) -> None:
     """Version 1: the fields are files.
 
     The kernel keeps limit <= limit of memory + swap at every step.  The memory limit comes first;
@@ -265,13 +201,13 @@ def _memory_legacy(plan: _Plan, memory: Memory) -> None:
     """
     if memory.use_hierarchy is not None:
         # Before any child exists, and no more than a check since Linux 5.11, where it is always 1.
-        plan.add(
+        found.add(
             "memory",
             "memory.use_hierarchy",
             int(memory.use_hierarchy),
             "/memory/useHierarchy",
         )
-    swap = _swap(plan, memory)
+    swap = _swap(found, memory)
     for value, file, name in (
         (memory.limit, "memory.limit_in_bytes", "limit"),
         (swap, "memory.memsw.limit_in_bytes", "swap" if memory.swap is not None else "limit"),
@@ -282,9 +218,9 @@ def _memory_legacy(plan: _Plan, memory: Memory) -> None:
     ):
         if value is not None:
             # Any negative number is "unlimited" to engines, only -1 is to the kernel.
-            plan.add("memory", file, max(value, -1), f"/memory/{name}")
+            found.add("memory", file, max(value, -1), f"/memory/{name}")
     if memory.disable_oom_killer is not None:
-        plan.add(
+        found.add(
             "memory",
             "memory.oom_control",
             int(memory.disable_oom_killer),
@@ -292,7 +228,7 @@ def _memory_legacy(plan: _Plan, memory: Memory) -> None:
         )
 
 
-def _memory_unified(plan: _Plan, memory: Memory) -> None:
+def _memory_unified(found: Settings, memory: Memory) -> None:
     """Version 2.
 
     limit -> memory.max; reservation -> memory.low; swap -> memory.swap.max = swap - limit, since
@@ -307,26 +243,26 @@ def _memory_unified(plan: _Plan, memory: Memory) -> None:
         (memory.use_hierarchy is False or None, "useHierarchy", "a cgroup without hierarchy"),
     ):
         if value is not None:
-            plan.impossible(f"/memory/{name}", what)
-    swap = _swap(plan, memory)
+            found.impossible("memory", f"/memory/{name}", what)
+    swap = _swap(found, memory)
     if swap is not None:
         pointer = "/memory/swap" if memory.swap is not None else "/memory/limit"
         if swap < 0:
-            plan.add("memory", "memory.swap.max", "max", pointer)
+            found.add("memory", "memory.swap.max", "max", pointer)
         elif memory.limit is None:
-            plan.refuse(
+            found.refuse(
                 pointer,
                 "cgroup version 2 limits swap alone: needs memory.limit, to subtract it",
             )
         else:
             # Without a memory limit the sum can limit only its swap part.
-            plan.add("memory", "memory.swap.max", swap - max(memory.limit, 0), pointer)
+            found.add("memory", "memory.swap.max", swap - max(memory.limit, 0), pointer)
     # After swap: if memory shrinks, the kernel may have to swap out at once.
     if memory.limit is not None:
-        plan.add("memory", "memory.max", limit_or_max(memory.limit), "/memory/limit")
+        found.add("memory", "memory.max", limit_or_max(memory.limit), "/memory/limit")
     if memory.reservation is not None:
         low = limit_or_max(memory.reservation)
-        plan.add("memory", "memory.low", low, "/memory/reservation")
+        found.add("memory", "memory.low", low, "/memory/reservation")
 
 
 def _throttles(block_io: BlockIo) -> Iterator[tuple[str, str, str, str, int]]:
@@ -342,7 +278,7 @@ def _throttles(block_io: BlockIo) -> Iterator[tuple[str, str, str, str, int]]:
             yield pointer, f"blkio.throttle.{file}", key, f"{entry.major}:{entry.minor}", entry.rate
 
 
-def _block_io_legacy(plan: _Plan, block_io: BlockIo) -> None:
+def _block_io_legacy(found: Settings, block_io: BlockIo) -> None:
     """Version 1: the fields are files; since Linux 5.0 the weights are BFQ's and it has no leaf
     weights.
     """
@@ -352,22 +288,22 @@ def _block_io_legacy(plan: _Plan, block_io: BlockIo) -> None:
     ):
         if value:
             fallback = ("blkio.bfq.weight", str(value)) if file == "weight" else None
-            plan.add("blkio", f"blkio.{file}", value, f"/blockIO/{name}", fallback)
+            found.add("blkio", f"blkio.{file}", value, f"/blockIO/{name}", fallback)
     for index, entry in enumerate(block_io.weight_device):
         pointer = f"/blockIO/weightDevice/{index}"
         device = f"{entry.major}:{entry.minor}"
         if entry.weight:
             weight = f"{device} {entry.weight}"
             fallback = ("blkio.bfq.weight_device", weight)
-            plan.add("blkio", "blkio.weight_device", weight, f"{pointer}/weight", fallback)
+            found.add("blkio", "blkio.weight_device", weight, f"{pointer}/weight", fallback)
         if entry.leaf_weight:
             weight = f"{device} {entry.leaf_weight}"
-            plan.add("blkio", "blkio.leaf_weight_device", weight, f"{pointer}/leafWeight")
+            found.add("blkio", "blkio.leaf_weight_device", weight, f"{pointer}/leafWeight")
     for pointer, file, _, device, rate in _throttles(block_io):
-        plan.add("blkio", file, f"{device} {rate}", pointer)
+        found.add("blkio", file, f"{device} {rate}", pointer)
 
 
-def _block_io_unified(plan: _Plan, block_io: BlockIo) -> None:
+def _block_io_unified(found: Settings, block_io: BlockIo) -> None:
     """Version 2.
 
     weight -> io.bfq.weight as it is, or io.weight by `weight_of_block_io` where BFQ is not there;
@@ -375,59 +311,59 @@ def _block_io_unified(plan: _Plan, block_io: BlockIo) -> None:
     weights have no equivalent.
     """
     if block_io.leaf_weight:
-        plan.impossible("/blockIO/leafWeight", "a leaf weight")
+        found.impossible("blkio", "/blockIO/leafWeight", "a leaf weight")
     if block_io.weight:
         fallback = ("io.weight", str(weight_of_block_io(block_io.weight)))
-        plan.add("io", "io.bfq.weight", block_io.weight, "/blockIO/weight", fallback)
+        found.add("io", "io.bfq.weight", block_io.weight, "/blockIO/weight", fallback)
     for index, entry in enumerate(block_io.weight_device):
         pointer = f"/blockIO/weightDevice/{index}"
         device = f"{entry.major}:{entry.minor}"
         if entry.leaf_weight:
-            plan.impossible(f"{pointer}/leafWeight", "a leaf weight")
+            found.impossible("blkio", f"{pointer}/leafWeight", "a leaf weight")
         if entry.weight:
             fallback = ("io.weight", f"{device} {weight_of_block_io(entry.weight)}")
             value = f"{device} {entry.weight}"
-            plan.add("io", "io.bfq.weight", value, f"{pointer}/weight", fallback)
+            found.add("io", "io.bfq.weight", value, f"{pointer}/weight", fallback)
     for pointer, _, key, device, rate in _throttles(block_io):
-        plan.add("io", "io.max", f"{device} {key}={rate or 'max'}", pointer)
+        found.add("io", "io.max", f"{device} {key}={rate or 'max'}", pointer)
 
 
-def _hugepages(plan: _Plan, resources: Resources) -> None:
+def _hugepages(found: Settings, resources: Resources) -> None:
     """Reservations are limited, or faults where the kernel (before 5.7) does not count
     reservations.
     """
-    suffix = "limit_in_bytes" if plan.is_legacy("hugetlb") else "max"
+    suffix = "limit_in_bytes" if found.is_legacy("hugetlb") else "max"
     for index, entry in enumerate(resources.hugepage_limits):
         pointer = f"/hugepageLimits/{index}"
         size = entry.page_size
         if not (size[:-2].isascii() and size[:-2].isdigit() and size[-2:] in ("KB", "MB", "GB")):
-            plan.refuse(f"{pointer}/pageSize", f"{size!r} is not a page size", gate="rule")
+            found.refuse(f"{pointer}/pageSize", f"{size!r} is not a page size", gate="rule")
             continue
         fallback = (f"hugetlb.{size}.{suffix}", str(entry.limit))
-        plan.add("hugetlb", f"hugetlb.{size}.rsvd.{suffix}", entry.limit, pointer, fallback)
+        found.add("hugetlb", f"hugetlb.{size}.rsvd.{suffix}", entry.limit, pointer, fallback)
 
 
-def _network(plan: _Plan, resources: Resources) -> None:
+def _network(found: Settings, resources: Resources) -> None:
     """Network classes and priorities are controllers of version 1 alone."""
     network = resources.network
     if network is None:
         return
     if network.class_id is not None:
-        if plan.is_legacy("net_cls"):
-            plan.add("net_cls", "net_cls.classid", network.class_id, "/network/classID")
+        if found.is_legacy("net_cls"):
+            found.add("net_cls", "net_cls.classid", network.class_id, "/network/classID")
         else:
-            plan.impossible("/network/classID", "a network class")
+            found.impossible("net_cls", "/network/classID", "a network class")
     for index, entry in enumerate(network.priorities):
         pointer = f"/network/priorities/{index}"
-        if not plan.is_legacy("net_prio"):
-            plan.impossible(pointer, "a network priority")
+        if not found.is_legacy("net_prio"):
+            found.impossible("net_prio", pointer, "a network priority")
         elif not _is_word(entry.name):
-            plan.refuse(f"{pointer}/name", f"{entry.name!r} is not an interface", gate="rule")
+            found.refuse(f"{pointer}/name", f"{entry.name!r} is not an interface", gate="rule")
         else:
-            plan.add("net_prio", "net_prio.ifpriomap", f"{entry.name} {entry.priority}", pointer)
+            found.add("net_prio", "net_prio.ifpriomap", f"{entry.name} {entry.priority}", pointer)
 
 
-def _rdma(plan: _Plan, resources: Resources) -> None:
+def _rdma(found: Settings, resources: Resources) -> None:
     """rdma.max is the same in both versions."""
     for device, entry in resources.rdma.items():
         pointer = f"/rdma/{_token(device)}"
@@ -440,14 +376,14 @@ def _rdma(plan: _Plan, resources: Resources) -> None:
             if value is not None
         ]
         if not _is_word(device):
-            plan.refuse(pointer, f"{device!r} is not a device name", gate="rule")
+            found.refuse(pointer, f"{device!r} is not a device name", gate="rule")
         elif not words:
-            plan.refuse(pointer, "needs hcaHandles or hcaObjects", gate="rule")
+            found.refuse(pointer, "needs hcaHandles or hcaObjects", gate="rule")
         else:
-            plan.add("rdma", "rdma.max", " ".join([device, *words]), pointer)
+            found.add("rdma", "rdma.max", " ".join([device, *words]), pointer)
 
 
-def _unified(plan: _Plan, resources: Resources) -> None:
+def _unified(found: Settings, resources: Resources) -> None:
     """`unified` names files of version 2; after all others, so that it has the last word.
 
     A value of several lines is written line by line, as the kernel wants it (io.max).
@@ -455,16 +391,16 @@ def _unified(plan: _Plan, resources: Resources) -> None:
     for file, value in resources.unified.items():
         pointer = f"/unified/{_token(file)}"
         controller, dot, rest = file.partition(".")
-        if not plan.unified:
-            plan.refuse(pointer, "cgroup version 2 is not mounted")
+        if not found.unified:
+            found.refuse(pointer, "cgroup version 2 is not mounted")
         elif not (controller and dot and rest) or any(c in file for c in "/\0\n"):
-            plan.refuse(pointer, f"{file!r} is not the name of a cgroup file", gate="rule")
+            found.refuse(pointer, f"{file!r} is not the name of a cgroup file", gate="rule")
         elif file in _UNIFIED_REFUSED:
-            plan.refuse(pointer, f"{file} is not a limit", gate="rule")
+            found.refuse(pointer, f"{file} is not a limit", gate="rule")
         else:
             for line in value.split("\n") if value else [""]:
                 if line or not value:
-                    plan.add(controller, file, line, pointer)
+                    found.add(controller, file, line, pointer)
 
 
 def _is_word(text: str) -> bool:

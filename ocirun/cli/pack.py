@@ -47,8 +47,10 @@ PACKS = {
         "ocirun.idmap",
         "ocirun.cgroups.cgroupfs",
         "ocirun.cgroups.devices",
+        "ocirun.cgroups.host_rules",
         "ocirun.cgroups.limits",
         "ocirun.cgroups.resources",
+        "ocirun.cgroups.settings",
     ),
 }
 #: The finder, a part of the first file.

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ocirun.cgroups.hierarchies import discover
 from ocirun.errors import InvalidConfig
 from ocirun.host import NAMESPACE_FILES, HostFacts
 from ocirun.spec import host_rules
@@ -115,7 +116,7 @@ def test_process_and_resources_pass_the_gates_alone() -> None:
     facts = HostFacts.of()
     process = validate_process(b'{"args":["a"],"cwd":"/"}', facts)
     assert process == Process.decode({"args": ["a"], "cwd": "/"})
-    assert validate_resources(b'{"pids":{"limit":0}}').pids is not None
+    assert validate_resources(b'{"pids":{"limit":0}}', facts).pids is not None
     for data, gate, pointer in (
         (b"{", "json", ""),
         (b'{"args":["a"]}', "schema", "/cwd"),
@@ -130,7 +131,7 @@ def test_process_and_resources_pass_the_gates_alone() -> None:
         (b'{"unified":{"cgroup.procs":"1"}}', "rule", "/unified/cgroup.procs"),
     ):
         with pytest.raises(InvalidConfig) as caught:
-            validate_resources(data)
+            validate_resources(data, facts)
         assert [(p.gate, p.pointer) for p in caught.value.problems] == [(gate, pointer)]
 
 
@@ -161,6 +162,13 @@ def test_facts_of_this_host() -> None:
     status = os.stat("/proc/self/ns/mnt")
     assert facts.namespace_ids["mount"] == (status.st_dev, status.st_ino)
     assert facts.cgroup_layout in ("unified", "hybrid", "legacy", "none")
+    assert facts.legacy_controllers == {
+        name
+        for hierarchy in discover(facts.cgroup_layout, None, "x")
+        for name in hierarchy.controllers
+        if not name.startswith("name=")
+    }
+    assert facts.unified_controllers.isdisjoint(facts.legacy_controllers)
     assert facts.seccomp == bool(facts.seccomp_actions)
     assert facts.cap_last_cap >= 36
     assert facts.has_capability(0) == bool(facts.effective_capabilities & 1)
