@@ -83,7 +83,8 @@ int ocirun_sealed_memfd(const char *name, const char *bytes, size_t size, int ex
 int ocirun_check_executable(int fd) {
 	struct stat st;
 	int seals = fcntl(fd, F_GET_SEALS);
-	if (seals >= 0)
+	/* F_SEAL_SEAL alone is what every file on a tmpfs has, and the state root usually is one. */
+	if (seals >= 0 && seals != F_SEAL_SEAL)
 		return (seals & SEALS) == SEALS ? 0 : -EPERM;
 	/* The fallback where memfd_create(2) is refused: a file that no name leads to and no one may write. */
 	if (fstat(fd, &st) < 0)
