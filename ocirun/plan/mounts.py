@@ -147,6 +147,10 @@ class MountBuilder:
                 return self._legacy_cgroups(destination, options, origin)
             if self.borrow_cgroups:
                 return self._borrowed_cgroups(destination, options, origin)
+            if not self.own_cgroup_namespace and not options.data:
+                # A new mount, made in the cgroup namespace of the host, would take away the options (nsdelegate,
+                # memory_recursiveprot) of the one that the host has: they are of the hierarchy.
+                return self._bind_source(CGROUP_ROOT, destination, options, origin)
             kind = "cgroup2"
         return self._file_system(kind, mount.source, destination, options, origin)
 

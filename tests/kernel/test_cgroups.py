@@ -4,36 +4,20 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.bundle import TAG, Bundle, unique
+from support.cgroup import PURE, ROOT, directory, words
 from support.command import RuntimeCommand
 from support.oracle import cgroups
 from support.report import mounts
 
 pytestmark = [pytest.mark.root, pytest.mark.vm]
 MkBundle = Callable[..., Bundle]
-ROOT = Path("/sys/fs/cgroup")
-PURE = (ROOT / "cgroup.controllers").exists()
-
-
-def directory(pid: int, controller: str) -> Path:
-    """Return the cgroup directory of a process: of a v1 controller, or of the unified tree."""
-    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        if PURE and controllers == "":
-            return ROOT / path.lstrip("/")
-        if controller in controllers.split(","):
-            return ROOT / controller / path.lstrip("/")
-    raise AssertionError(f"process {pid} is in no cgroup of {controller}")
-
-
-def value(pid: int, controller: str, v1: str, v2: str) -> list[str]:
-    """Return the words of a limit's file."""
-    return (directory(pid, controller) / (v2 if PURE else v1)).read_text().split()
 
 
 def test_default_path(runtime: RuntimeCommand, bundle: Bundle) -> None:
@@ -75,16 +59,16 @@ def test_limits_in_the_files(runtime: RuntimeCommand, bundle: Bundle) -> None:
         }
     )
     pid = runtime.create(bundle).pid
-    assert value(pid, "memory", "memory.limit_in_bytes", "memory.max") == [str(64 << 20)]
-    assert value(pid, "memory", "memory.soft_limit_in_bytes", "memory.low") == [str(32 << 20)]
-    assert value(pid, "pids", "pids.max", "pids.max") == ["77"]
-    assert value(pid, "cpuset", "cpuset.cpus", "cpuset.cpus") == ["0"]
+    assert words(pid, "memory", "memory.limit_in_bytes", "memory.max") == [str(64 << 20)]
+    assert words(pid, "memory", "memory.soft_limit_in_bytes", "memory.low") == [str(32 << 20)]
+    assert words(pid, "pids", "pids.max", "pids.max") == ["77"]
+    assert words(pid, "cpuset", "cpuset.cpus", "cpuset.cpus") == ["0"]
     if PURE:
-        assert value(pid, "cpu", "", "cpu.max") == ["25000", "50000"]
+        assert words(pid, "cpu", "", "cpu.max") == ["25000", "50000"]
     else:
-        assert value(pid, "cpu", "cpu.shares", "") == ["512"]
-        assert value(pid, "cpu", "cpu.cfs_quota_us", "") == ["25000"]
-        assert value(pid, "cpu", "cpu.cfs_period_us", "") == ["50000"]
+        assert words(pid, "cpu", "cpu.shares", "") == ["512"]
+        assert words(pid, "cpu", "cpu.cfs_quota_us", "") == ["25000"]
+        assert words(pid, "cpu", "cpu.cfs_period_us", "") == ["50000"]
 
 
 def test_pids_limit_holds(runtime: RuntimeCommand, bundle: Bundle) -> None:
@@ -278,11 +262,55 @@ def test_program_is_in_its_cgroup_from_the_start(runtime: RuntimeCommand, bundle
 def test_pids_limit_of_zero(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """W7: a limit of 0 is legal and arrives as 0."""
     pid = runtime.create(bundle.linux(resources={"pids": {"limit": 0}})).pid
-    assert value(pid, "pids", "pids.max", "pids.max") == ["0"]
+    assert words(pid, "pids", "pids.max", "pids.max") == ["0"]
 
 
 def test_unlimited(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """-1 means no limit."""
     resources = {"pids": {"limit": -1}, "memory": {"limit": -1}, "cpu": {"quota": -1}}
     pid = runtime.create(bundle.linux(resources=resources)).pid
-    assert value(pid, "pids", "pids.max", "pids.max") == ["max"]
+    assert words(pid, "pids", "pids.max", "pids.max") == ["max"]
+
+
+@pytest.mark.unified
+@pytest.mark.peer_fails(runc="1.1.5 mounts anew", crun="1.8 mounts anew")
+def test_options_of_the_hosts_hierarchy_stay(runtime: RuntimeCommand, bundle: Bundle) -> None:
+    """A cgroup mount in the host's cgroup namespace takes nothing from the host: its options are the hierarchy's."""
+
+    def options() -> set[str]:
+        [found] = [m for m in mounts(Path("/proc/self/mountinfo").read_text()) if m.target == str(ROOT)]
+        return found.data
+
+    def remount(*words: str) -> None:
+        # With the source given, mount(8) does not add the options that are there.
+        subprocess.run(["mount", "-o", ",".join(["remount", *words]), "cgroup2", ROOT], check=True)
+
+    before = options()
+    remount("nsdelegate", "memory_recursiveprot")
+    assert options() > {"nsdelegate", "memory_recursiveprot"}
+    bundle.namespaces(without=("cgroup",)).mount("/sys/fs/cgroup", "cgroup", "cgroup", "ro", "nosuid", "noexec", "nodev")
+    runtime.run(bundle).ok()
+    assert options() > {"nsdelegate", "memory_recursiveprot"}
+    remount(*before)
+
+
+@pytest.mark.ocirun_only("the peers warn, or say nothing")
+@pytest.mark.parametrize("state", ["populated", "frozen"])
+def test_cgroup_in_use_is_refused(runtime: RuntimeCommand, mkbundle: MkBundle, state: str) -> None:
+    """Two containers cannot have one cgroup, nor one that a stranger froze; the first one goes on."""
+    name = unique("used")
+    first = runtime.create(mkbundle().linux(cgroupsPath=f"/{name}").seq("ready", "sleep")).start()
+    place = directory(first.pid, "freezer")
+    if state == "frozen":
+        first.kill()
+        first.wait()
+        frozen = place / ("cgroup.freeze" if (place / "cgroup.freeze").exists() else "freezer.state")
+        frozen.write_text("1" if frozen.name == "cgroup.freeze" else "FROZEN")
+    second = mkbundle().linux(cgroupsPath=f"/{name}")
+    try:
+        runtime.run(second).refused("/linux/cgroupsPath", "frozen" if state == "frozen" else "not empty")
+    finally:
+        if state == "frozen":
+            frozen.write_text("0" if frozen.name == "cgroup.freeze" else "THAWED")
+    assert first.status() == ("stopped" if state == "frozen" else "running")
+    assert place.is_dir()
