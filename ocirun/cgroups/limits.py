@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from errno import EACCES, EBUSY, EINVAL, ENOENT, EPERM
+from errno import EACCES, EBUSY, EINVAL, ENOENT, EOPNOTSUPP, EPERM
 
 from ocirun.errors import CgroupError, InvalidConfig, KernelError
 
@@ -141,6 +141,9 @@ def _attach(directory: int, rules: Sequence[Rule]) -> None:
 def _write(cgroup: Directories, setting: Setting) -> None:
     """Write one setting: its file, else its fallback, else both again once the controller was
     enabled.
+
+    EOPNOTSUPP is what a weight of a device gets whose I/O scheduler is not the one of that file.
+    Errors: OSError, with the name of the file.
     """
     directory = cgroup.directory_of(setting.controller)
     if directory is None:
@@ -154,15 +157,21 @@ def _write(cgroup: Directories, setting: Setting) -> None:
     if setting.fallback is not None:
         choices.append(setting.fallback)
     for attempt in (0, 1):
+        refusal: OSError | None = None
         for file, value in choices:
             try:
                 write_file(file, value, directory)
-            except FileNotFoundError:
+            except OSError as error:
+                error.filename = file  # write(2) does not know it
+                if error.errno not in (ENOENT, EOPNOTSUPP):
+                    raise
+                if refusal is None or refusal.errno == ENOENT:
+                    refusal = error
                 continue
             return
-        if attempt or not cgroup.enable(setting.controller):
-            break
-    raise FileNotFoundError(ENOENT, os.strerror(ENOENT), setting.file)
+        assert refusal is not None
+        if attempt or refusal.errno != ENOENT or not cgroup.enable(setting.controller):
+            raise refusal
 
 
 def _refusal(setting: Setting, error: OSError) -> CgroupError:
@@ -171,7 +180,12 @@ def _refusal(setting: Setting, error: OSError) -> CgroupError:
         hint = f"the kernel lacks it, or {setting.controller} is not delegated to this cgroup"
     elif error.errno in (EPERM, EACCES):
         hint = "this cgroup is not delegated to the user"
-    what = f"write {setting.file} = {setting.value!r}"
+    elif error.errno == EOPNOTSUPP:
+        hint = "the I/O scheduler of the device has no weights, see /sys/block/*/queue/scheduler"
+    file, value = setting.file, setting.value
+    if setting.fallback is not None and error.filename == setting.fallback[0]:
+        file, value = setting.fallback
+    what = f"write {file} = {value!r}"
     return failure(what, error, pointer=setting.pointer, hint=hint)
 
 

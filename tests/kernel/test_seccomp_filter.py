@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import mmap
 import os
 import platform
 import signal
@@ -16,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from support.machine import compat_call, has_compat
 
 from ocirun._native.libseccomp import Library
 from ocirun.plan.seccomp import compile_profile
@@ -52,29 +52,6 @@ def direct(call: int, *args: int) -> Call:
         return -ctypes.get_errno() if result == -1 else result
 
     return make
-
-
-def compat(call: int) -> Call:
-    """A 32-bit system call without arguments: mov eax, number; int 0x80; ret."""
-    code = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
-    # rbx is the caller's; int 0x80 clears r8 to r11, which are nobody's.
-    code.write(b"\xb8" + call.to_bytes(4, "little") + b"\xcd\x80\xc3")
-    _kept.append(code)
-    return ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(code)))
-
-
-_kept: list[mmap.mmap] = []
-
-
-def has_compat() -> bool:
-    """Say whether the machine takes 32-bit calls at all: it may be built, or started, without."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            compat(20)()
-        finally:
-            os._exit(0)
-    return os.waitpid(pid, 0)[1] == 0
 
 
 def seccomp_call() -> int:
@@ -183,7 +160,7 @@ def test_compat_architecture_that_is_listed() -> None:
     document = profile(DENY, rule(ALLOW, "getppid", "openat2"), architectures=["SCMP_ARCH_X86"])
     x86 = library.architecture("x86")
     calls = [library.number(x86, name) for name in ("getppid", "getuid32")]
-    answers, status = observe(document, [compat(call) for call in [*calls, 436, 438]])
+    answers, status = observe(document, [compat_call(call) for call in [*calls, 436, 438]])
     assert status == 0
     assert answers == [os.getpid(), -errno.EPERM, -errno.EPERM, -errno.ENOSYS]
 
@@ -194,7 +171,7 @@ def test_architecture_that_is_not_listed(call: str) -> None:
     """i386 and x32 calls kill if the profile does not list their architecture, whatever the default."""
     if call == "compat" and not has_compat():
         pytest.skip("machine: no 32-bit system calls")
-    made = {"compat": compat(20), "x32": direct(X32_BIT | 39), "new x32": direct(X32_BIT | 9999)}
+    made = {"compat": compat_call(20), "x32": direct(X32_BIT | 39), "new x32": direct(X32_BIT | 9999)}
     answers, status = observe(profile(ALLOW), [made[call]])
     assert answers == []
     assert os.WTERMSIG(status) == signal.SIGSYS

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-SOURCES = ("probe.c", "report.c", "kernel.c", "network.c", "hook.c", "out.c")
+SOURCES = ("probe.c", "report.c", "kernel.c", "network.c", "load.c", "hook.c", "out.c")
 HEADERS = ("out.h", "report.h", "verbs.h")
 FLAGS = (
     "-static",

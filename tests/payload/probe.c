@@ -653,6 +653,8 @@ static const struct verb {
 	{"netif", verb_netif},
 	{"network", verb_network},
 	{"exe-attack", verb_exe_attack},
+	{"burn", verb_burn},
+	{"disk", verb_disk},
 	{"hook", verb_hook},
 	{"seq", v_seq},
 };

@@ -12,6 +12,10 @@ int verb_exe_attack(int argc, char **argv);
 /* network.c */
 int verb_network(int argc, char **argv);
 
+/* load.c */
+int verb_burn(int argc, char **argv);
+int verb_disk(int argc, char **argv);
+
 /* hook.c */
 int verb_hook(int argc, char **argv);
 

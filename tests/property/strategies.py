@@ -266,17 +266,21 @@ def resources() -> st.SearchStrategy[Json]:
     return _optional(
         devices=st.lists(
             st.fixed_dictionaries(
-                {"allow": st.booleans()},
+                {"allow": st.booleans(), "access": st.sampled_from(["r", "rw", "rwm", "m"])},
                 optional={
                     "type": st.sampled_from(["a", "b", "c"]),
                     "major": st.integers(-1, 255),
                     "minor": st.integers(-1, 255),
-                    "access": st.sampled_from(["r", "rw", "rwm", "m"]),
                 },
             ),
             max_size=3,
         ),
-        memory=_optional(limit=number, reservation=number, swap=number),
+        # memory + swap is never less than memory
+        memory=_optional(limit=st.integers(-1, 2**30), reservation=number).flatmap(
+            lambda memory: st.just(memory)
+            if "limit" not in memory
+            else st.sampled_from([-1, 2**30, 2**40]).map(lambda swap: {**memory, "swap": swap})
+        ),
         cpu=_optional(
             shares=st.integers(0, 300000),
             quota=number,

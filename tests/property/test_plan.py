@@ -45,6 +45,7 @@ class Filter:
         self.notify = notify
         self.listener_path = "/agent" if notify else None
         self.listener_metadata = None
+        self.skipped_names: tuple[str, ...] = ()
 
 
 @st.composite

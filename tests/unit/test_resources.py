@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ocirun.cgroups import open_manager
+from ocirun.cgroups.limits import apply_limits
 from ocirun.cgroups.resources import build_settings, weight_of_block_io, weight_of_shares
 from ocirun.errors import CgroupError
 from ocirun.spec.resources import Resources
@@ -270,3 +273,48 @@ def test_disabled_manager_refuses_limits_but_not_device_rules() -> None:
     with pytest.raises(CgroupError):
         manager.freeze()
     assert open_manager("x", "x", "x", None, recorded=manager.record()).paths() == []
+
+
+class Directories:
+    """One directory in the place of every cgroup."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def legacy_controllers(self) -> tuple[str, ...]:
+        return ()
+
+    def has_unified(self) -> bool:
+        return True
+
+    def directory_of(self, controller: str) -> int | None:
+        return os.open(self.path, os.O_RDONLY)
+
+    def enable(self, controller: str) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("files", "written"),
+    [
+        (["hugetlb.2MB.rsvd.max", "hugetlb.2MB.max"], "hugetlb.2MB.rsvd.max"),
+        (["hugetlb.2MB.max"], "hugetlb.2MB.max"),
+        ([], None),
+    ],
+)
+def test_huge_pages_where_reservations_are_not_counted(
+    tmp_path: Path, files: list[str], written: str | None
+) -> None:
+    """W15: reservations if there is such a file, else faults; with neither the error says what is missing."""
+    for file in files:
+        (tmp_path / file).write_text("")
+    resources = Resources({"hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}]})
+    if written is None:
+        with pytest.raises(CgroupError, match="ENOENT") as info:
+            apply_limits(Directories(tmp_path), resources)
+        assert info.value.json_pointer == "/linux/resources/hugepageLimits/0"
+        return
+    apply_limits(Directories(tmp_path), resources)
+    assert {file: (tmp_path / file).read_text() for file in files if (tmp_path / file).read_text()} == {
+        written: "4194304"
+    }
