@@ -15,6 +15,8 @@ from support.bundle import Bundle
 from support.command import RuntimeCommand
 from support.machine import has_compat
 
+from ocirun.plan.process import RLIMITS
+
 pytestmark = pytest.mark.root
 MkBundle = Callable[..., Bundle]
 INFINITY = 0xFFFFFFFFFFFFFFFF
@@ -294,6 +296,16 @@ def test_rlimits(runtime: RuntimeCommand, bundle: Bundle) -> None:
     assert report["rlimits"]["RLIMIT_STACK"] == stack
 
 
+@pytest.mark.parametrize("name", sorted(RLIMITS))
+def test_each_rlimit(runtime: RuntimeCommand, bundle: Bundle, name: str) -> None:
+    """W9, config.md: getrlimit(2) of each kind says in the container what config.json says."""
+    smallest = {"RLIMIT_AS": 1 << 30, "RLIMIT_DATA": 1 << 30, "RLIMIT_STACK": 1 << 20, "RLIMIT_CPU": 100}
+    soft = smallest.get(name, 1 << 20 if name == "RLIMIT_FSIZE" else 8)
+    hard = min(soft + 1, resource.getrlimit(RLIMITS[name])[1] & INFINITY)
+    bundle.process(rlimits=[{"type": name, "soft": min(soft, hard), "hard": hard}])
+    assert runtime.report(bundle)["rlimits"][name] == [min(soft, hard), hard]
+
+
 @pytest.mark.peer_fails(runc="duplicate rlimits: the last wins", crun="duplicate rlimits: the last wins")
 def test_rlimits_duplicate(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """Two entries of one type are an error."""
@@ -328,6 +340,20 @@ def test_oom_score_adj(runtime: RuntimeCommand, mkbundle: MkBundle) -> None:
         Path("/proc/self/oom_score_adj").write_text("7")
 
     assert runtime.report(mkbundle(), before_exec=raise_own)["oom_score_adj"] == "7\n"
+
+
+@pytest.mark.parametrize("userns", [False, pytest.param(True, marks=pytest.mark.userns)])
+@pytest.mark.parametrize("value", [-500, 0, 1000])
+def test_oom_score_adj_lower(runtime: RuntimeCommand, bundle: Bundle, value: int, userns: bool) -> None:
+    """A score below the caller's takes CAP_SYS_RESOURCE over the host, which a new user namespace does not take away."""
+    if userns:
+        bundle.userns()
+    result = runtime.run(bundle.process(oomScoreAdj=value))
+    effective = int(Path("/proc/self/status").read_text().partition("CapEff:")[2].split()[0], 16)
+    if value < int(Path("/proc/self/oom_score_adj").read_text()) and not effective >> 24 & 1:
+        result.refused("oomScoreAdj" if runtime.name == "ocirun" else "")
+    else:
+        assert result.ok().report["oom_score_adj"] == f"{value}\n"
 
 
 @pytest.mark.parametrize("value", [-1001, 1001, "5"])
