@@ -4,20 +4,14 @@
 from __future__ import annotations
 
 import ebpf
+from device_model import LETTERS, judge
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocirun.cgroups.devices import (
-    DEFAULT_RULES,
-    Rule,
-    device_program,
-    effective_rules,
-    legacy_lines,
-)
+from ocirun.cgroups.devices import device_program, effective_rules, legacy_lines
 from ocirun.spec.resources import DeviceRule
 
 TYPES = {"b": 1, "c": 2}
-LETTERS = {"m": 1, "r": 2, "w": 4}
 
 # Few numbers, so that rules meet each other and the defaults.
 NUMBERS = st.sampled_from([None, -1, 0, 1, 3, 5, 136])
@@ -41,30 +35,6 @@ REQUESTS = st.tuples(
     st.sampled_from([0, 1, 2, 3, 5]),
     ACCESS,
 )
-
-
-def judge(rules: list[DeviceRule], kind: str, major: int, minor: int, access: str) -> bool:
-    """Decide an access from the definition: for each right, the last rule that names it."""
-
-    def last(letter: str) -> bool:
-        verdict = False
-        for rule in [*rules, *DEFAULT_RULES]:
-            if isinstance(rule, Rule):
-                names_type = rule.kind in (None, kind)
-                names_right = bool(rule.rights & LETTERS[letter])
-            else:
-                names_type = rule.type in (None, "a", kind) or (rule.type == "u" and kind == "c")
-                names_right = letter in (rule.access or "")
-            if (
-                names_type
-                and names_right
-                and rule.major in (None, -1, major)
-                and rule.minor in (None, -1, minor)
-            ):
-                verdict = rule.allow
-        return verdict
-
-    return all(last(letter) for letter in access)
 
 
 def kernel_legacy(
