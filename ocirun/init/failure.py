@@ -39,6 +39,8 @@ _HOOK_SITES = (
 )
 
 _HINTS = {
+    (lib.OCIRUN_SITE_OPEN_TREE, EINVAL): "what is mounted below it is locked by the user namespace, and only rbind is "
+    "possible, or it is unbindable",
     (lib.OCIRUN_SITE_IDMAP, EINVAL): "this file system, or one mounted below it, cannot be id-mapped on this kernel",
     (lib.OCIRUN_SITE_IDMAP, ENOSYS): "id-mapped mounts take mount_setattr(2), Linux 5.12",
     (lib.OCIRUN_SITE_IDMAP, EPERM): "an id-mapped mount takes CAP_SYS_ADMIN over the file system, and its source must "

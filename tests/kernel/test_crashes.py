@@ -99,8 +99,27 @@ SWEEPS = [
 @pytest.mark.parametrize(("verb", "victim"), SWEEPS)
 def test_kill_everywhere(runtime: RuntimeCommand, bundle: Bundle, workdir: Path, verb: str, victim: str) -> None:
     """R-01: after SIGKILL at any call state and list work, delete --force leaves nothing, the ID is free."""
+    sweep(runtime, bundle.linux(resources={"pids": {"limit": 50}}), workdir, verb, victim)
+
+
+@pytest.mark.userns
+@pytest.mark.kernel("6.3")
+@pytest.mark.parametrize("victim", ["parent", "init", "both"])
+def test_kill_everywhere_with_a_mapped_mount(
+    runtime: RuntimeCommand, bundle: Bundle, workdir: Path, victim: str
+) -> None:
+    """R-01: the process that holds a user namespace for the maps of a mount, and nodes made for one, are no leftovers."""
+    maps = {f"{kind}Mappings": [{"containerID": 0, "hostID": 200000, "size": 10}] for kind in ("uid", "gid")}
+    for name in ("a", "b"):
+        bundle.dir(f"/{name}").mount(f"/{name}", "tmpfs", "tmpfs", "idmap")
+    bundle.spec["mounts"][-1].update(maps)
+    sweep(runtime, bundle.userns(), workdir, "create", victim)
+
+
+def sweep(runtime: RuntimeCommand, bundle: Bundle, workdir: Path, verb: str, victim: str) -> None:
+    """Kill at some of the calls of a verb, and check after each."""
     faultk = FaultK(workdir / "calls", bundle.inside("/probe"))
-    bundle.seq("ready", "sleep").linux(resources={"pids": {"limit": 50}})
+    bundle.seq("ready", "sleep")
     snapshot = HostSnapshot(runtime.root)
     cycle = Cycle(runtime, bundle, snapshot)
     cycle.prepare(verb)
@@ -142,9 +161,10 @@ def test_create_reports_the_death_of_init(runtime: RuntimeCommand, bundle: Bundl
         snapshot.assert_clean()
 
 
-def test_fails_closed(runtime: RuntimeCommand, mkbundle: MkBundle, workdir: Path) -> None:
+@pytest.mark.parametrize("userns", [False, True])
+def test_fails_closed(runtime: RuntimeCommand, mkbundle: MkBundle, workdir: Path, userns: bool) -> None:
     """L4: with any one critical call failing the program runs with all protections, or not at all."""
-    bundle = everything(mkbundle())
+    bundle = everything(mkbundle(), userns)
     snapshot = HostSnapshot(runtime.root)
     baseline = normalise(runtime.run(bundle).ok())
     faultk = FaultK(workdir / "calls", bundle.inside("/probe"), only=CRITICAL)

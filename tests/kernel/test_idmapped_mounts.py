@@ -12,6 +12,7 @@ import pytest
 from support.bundle import Bundle
 from support.command import RuntimeCommand
 from support.native import without
+from support.nested import nested
 from support.report import mount_at
 
 pytestmark = [
@@ -169,6 +170,23 @@ def test_file_system_that_cannot(runtime: RuntimeCommand, bundle: Bundle) -> Non
     index = len(bundle.spec["mounts"]) - 1
     result = runtime.run(bundle).refused(f"/mounts/{index}", "mount_setattr", "EINVAL")
     assert "cannot be id-mapped" in result.stderr
+
+
+@pytest.mark.parametrize("userns", [False, True])
+def test_without_power_over_the_host(runtime: RuntimeCommand, bundle: Bundle, volume: Path, userns: bool) -> None:
+    """A runtime in a user namespace maps what it mounts itself, and is told what a bind of the host's would take."""
+    weak = runtime.under(*nested())
+    first = 100000 if userns else 7000
+    if userns:
+        bundle.userns().dir("/t").dir("/m")
+    add(bundle, "/t", "tmpfs", type="tmpfs", **maps((0, first, 10)))
+    result = weak.run(bundle.seq(["lstat", "/t"])).ok()
+    assert owners(result.files) == {"/t": (0, 0) if userns else (7000, 7000)}
+    add(bundle.again(), "/m", volume, "rbind", **maps((0, first, 10)))
+    index = len(bundle.spec["mounts"]) - 1
+    assert "CAP_SYS_ADMIN" in weak.run(bundle).refused(f"/mounts/{index}", "mount_setattr", "EPERM").stderr
+    bundle.again().spec["mounts"][index]["options"] = ["bind"]
+    assert "rbind" in weak.run(bundle).refused(f"/mounts/{index}", "open_tree", "EINVAL").stderr
 
 
 @pytest.mark.parametrize("error", ["ENOSYS", "EPERM"])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 from support.bundle import Bundle
 from support.canary import Canary
 from support.command import RuntimeCommand
+from support.native import FaultK
 from support.report import mount_at, mounts
 
 pytestmark = pytest.mark.root
@@ -79,6 +81,19 @@ def test_nothing_of_the_host_is_left_where_its_root_is_covered(runtime: RuntimeC
     own = {entry["destination"] for entry in bundle.spec["mounts"]} | {"/"}
     assert {mount.target for mount in mounts(result.report["mountinfo"])} == own
     assert result.files["/"]["ino"] == result.files["/.."]["ino"]
+
+
+@pytest.mark.userns
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.ocirun_only("about our own order of calls")
+def test_old_root_that_stays_is_an_error(
+    runtime: RuntimeCommand, bundle: Bundle, workdir: Path, number: int
+) -> None:
+    """Whichever umount2 fails, a container over which the host's root is left never starts."""
+    faultk = FaultK(workdir / "calls", bundle.inside("/probe"), only="umount2")
+    result = runtime.under(*faultk.fail(number, errno.EINVAL)).run(bundle.userns())
+    assert faultk.calls()[number : number + 1] == ["init umount2"]
+    result.refused("/root/path", "umount2")
 
 
 @pytest.mark.parametrize(
