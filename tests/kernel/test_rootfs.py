@@ -90,6 +90,8 @@ def test_old_root_that_stays_is_an_error(
     runtime: RuntimeCommand, bundle: Bundle, workdir: Path, number: int
 ) -> None:
     """Whichever umount2 fails, a container over which the host's root is left never starts."""
+    # Here the nodes and the root are on top of "/", so that what is there has to be detached twice.
+    bundle.linux(rootfsPropagation="shared")
     faultk = FaultK(workdir / "calls", bundle.inside("/probe"), only="umount2")
     result = runtime.under(*faultk.fail(number, errno.EINVAL)).run(bundle.userns())
     assert faultk.calls()[number : number + 1] == ["init umount2"]
