@@ -41,8 +41,8 @@ def features_document() -> dict[str, Any]:
                 "knownFlags": sorted(FLAGS),
                 "supportedFlags": _supported_flags(library),
             },
-            "apparmor": {"enabled": False},
-            "selinux": {"enabled": False},
+            "apparmor": {"enabled": True},
+            "selinux": {"enabled": True},
             "intelRdt": {"enabled": False, "schemata": False, "monitoring": False},
             "memoryPolicy": {
                 "modes": sorted(MEMORY_POLICY_MODES),

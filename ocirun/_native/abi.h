@@ -75,8 +75,9 @@ enum ocirun_opcode {
 	OCIRUN_OP_BIND,			/* slot0 = detached source, text3 = destination; number0/1 = attributes set/cleared,
 					 * 2 = propagation, 4/5 = recursively set/cleared; slot1 <- the mount */
 	OCIRUN_OP_REMOUNT,		/* text2, text3 and all numbers as MOUNT */
-	OCIRUN_OP_MASK,			/* text0, below the mount slot0 or the root */
-	OCIRUN_OP_READONLY,		/* the same */
+	OCIRUN_OP_MASK,			/* text0, below the mount slot0 or the root; text1 = SELinux context of what masks
+					 * directories, or none */
+	OCIRUN_OP_READONLY,		/* text0, below the mount slot0 or the root */
 	OCIRUN_OP_PIVOT,
 	OCIRUN_OP_ROOT_ATTRIBUTES,	/* number0 = attributes set, number2 = propagation */
 	/* things below the root */

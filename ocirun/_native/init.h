@@ -103,6 +103,7 @@ int open_host_null(struct context *ctx);
 /* ops_mount.c */
 int is_refused(long result);
 void fd_path(char *to, int fd);
+size_t quote(char *to, size_t room, const char *label);
 int set_attributes(struct context *ctx, int fd, uint64_t set, uint64_t clear, uint64_t propagation, int recursive,
 		   int attached);
 int attach(struct context *ctx, int *mount, int destination, int base, const char *path, int recursive);

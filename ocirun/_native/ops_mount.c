@@ -326,6 +326,22 @@ static int needs_old_mount(const struct context *ctx) {
 	return 0;
 }
 
+/* The value of an SELinux option of mount(2), which splits its text at commas that are not in quotes; labels have some.
+ * fsconfig(2) splits nothing, and would take quotes for a part of the label. */
+size_t quote(char *to, size_t room, const char *label) {
+	size_t size = text_copy(to, room, "\"");
+	size += size < room ? text_copy(to + size, room - size, label) : 0;
+	return size + (size < room ? text_copy(to + size, room - size, "\"") : 0);
+}
+
+static const char *context_of(const char *option) {
+	const char *names = "context=\0fscontext=\0defcontext=\0rootcontext=\0";
+	for (; *names; names = next_text(names))
+		if (text_starts(option, names))
+			return option + text_length(names);
+	return NULL;
+}
+
 /* mount(2) on the descriptor, for kernels or filters without fsopen(2) and for options that it cannot take. */
 static int old_mount(struct context *ctx, int destination, int *mount) {
 	char data[SYS_PATH_MAX], path[48];
@@ -336,7 +352,17 @@ static int old_mount(struct context *ctx, int destination, int *mount) {
 	for (uint64_t i = 0; i < NUMBER(3); i++, option = next_text(option)) {
 		if (i > 0 && size + 1 < sizeof data)
 			data[size++] = ',';
-		size += text_copy(data + size, sizeof data - size, option);
+		const char *label = context_of(option);
+		if (label) {
+			size_t name = (size_t)(label - option);
+			if (size + name >= sizeof data)
+				return fail(ctx, OCIRUN_SITE_MOUNT, E2BIG);
+			memcpy(data + size, option, name);
+			size += name;
+			size += quote(data + size, sizeof data - size, label);
+		} else {
+			size += text_copy(data + size, sizeof data - size, option);
+		}
 		if (size + 1 >= sizeof data)
 			return fail(ctx, OCIRUN_SITE_MOUNT, E2BIG);
 	}

@@ -12,23 +12,29 @@ static int base_of(const struct context *ctx) {
 
 /* One read-only tmpfs serves all masked directories; with room for no file but its own root. */
 static int mask_directory(struct context *ctx, int target) {
+	const char *label = op_text(ctx, 1);
 	if (ctx->mask_tmpfs >= 0) {
 		cleanup_fd int clone = clone_of(ctx, ctx->mask_tmpfs, 0);
 		return clone < 0 ? clone : attach(ctx, &clone, target, base_of(ctx), op_text(ctx, 0), 0);
 	}
 	cleanup_fd int fs = (int)AT(ctx, FSOPEN, sys2(__NR_fsopen, "tmpfs", FSOPEN_CLOEXEC));
 	if (is_refused(fs)) {
-		char path[48];
+		char path[48], data[SYS_PATH_MAX];
+		size_t size = text_copy(data, sizeof data, "nr_blocks=1,nr_inodes=1");
+		if (label && (size += text_copy(data + size, sizeof data - size, ",context=")) < sizeof data)
+			size += quote(data + size, sizeof data - size, label);
+		if (size >= sizeof data)
+			return fail(ctx, OCIRUN_SITE_MOUNT, E2BIG);
 		fd_path(path, target);
-		TRY(ctx, MOUNT,
-		    sys_mount("tmpfs", path, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
-			      "nr_blocks=1,nr_inodes=1"));
+		TRY(ctx, MOUNT, sys_mount("tmpfs", path, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, data));
 		return 0;
 	}
 	if (fs < 0)
 		return fs;
 	TRY(ctx, FSCONFIG, sys_fsconfig(fs, FSCONFIG_SET_STRING, "nr_blocks", "1", 0));
 	TRY(ctx, FSCONFIG, sys_fsconfig(fs, FSCONFIG_SET_STRING, "nr_inodes", "1", 0));
+	if (label)
+		TRY(ctx, FSCONFIG, sys_fsconfig(fs, FSCONFIG_SET_STRING, "context", label, 0));
 	TRY(ctx, FSCONFIG, sys_fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0));
 	int mount = (int)AT(ctx, FSMOUNT,
 			    sys3(__NR_fsmount, fs, FSMOUNT_CLOEXEC,

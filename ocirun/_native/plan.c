@@ -50,6 +50,7 @@ static int shape_of(unsigned opcode, struct shape *out) {
 		SHAPE('s', '.', '.', '.', '.', '.');
 	case OCIRUN_OP_DEVICE:
 	case OCIRUN_OP_MASK:
+		SHAPE('s', 'o', '.', '.', 'x', '.');
 	case OCIRUN_OP_READONLY:
 		SHAPE('s', '.', '.', '.', 'x', '.');
 	case OCIRUN_OP_MOUNT:

@@ -63,6 +63,14 @@ _HINTS = {
     (lib.OCIRUN_SITE_SECCOMP, EACCES): "a filter without noNewPrivileges takes CAP_SYS_ADMIN",
 }  # fmt: skip
 
+#: What modules say by an errno of the write that changes a label.
+_LABEL_HINTS = {
+    ("/process/apparmorProfile", ENOENT): "no AppArmor profile of this name is loaded in this namespace",
+    ("/process/apparmorProfile", EACCES): "the profile that the runtime itself runs with does not allow the change",
+    ("/process/selinuxLabel", EINVAL): "the SELinux policy has no such label",
+    ("/process/selinuxLabel", EACCES): "the SELinux policy does not allow the runtime to choose this label",
+}  # fmt: skip
+
 
 def describe_failure(message: Message, container_id: str) -> OcirunError:
     """Return the error that a FAILED message stands for."""
@@ -80,7 +88,7 @@ def describe_failure(message: Message, container_id: str) -> OcirunError:
         message.detail,
         container_id=container_id,
         json_pointer=message.origin or None,
-        hint=_HINTS.get((site, errno)),
+        hint=_HINTS.get((site, errno)) or _LABEL_HINTS.get((message.origin, errno)),
     )
     if text is not None:
         error.message = f"{message.origin}: {text}" if message.origin else text

@@ -18,8 +18,9 @@ The order, and why:
                           after the hooks, which may add network devices and files; before pivot_root, so that the
                           host's /dev/null and our procfs need no lookup in the image
  7. pivot_root, then what concerns the root mount as a whole
- 8. stdio, personality, scheduling, limits
-                          limits late: init itself must not run into them
+ 8. stdio, personality, scheduling, limits, labels
+                          limits late: init itself must not run into them; labels while we may still open the files
+                          of /proc that take them, and before no_new_privs, which may forbid the change
  9. identity              bounding set, groups, gid, uid, directory, capability sets
 10. args[0] is looked up as that user, so that `create` can say what is wrong with it
 11. created               the parent saves the state; from now on only `start` counts
@@ -31,6 +32,7 @@ from __future__ import annotations
 
 from ocirun.plan import ops
 from ocirun.plan.devices import DeviceNodes, build_links
+from ocirun.plan.labels import build_execution, build_keyring
 from ocirun.plan.left_out import left_out
 from ocirun.plan.mapped_mounts import MappedMounts
 from ocirun.plan.mounts import SEVERED, MountBuilder, normalize
@@ -170,6 +172,7 @@ class _Builder:
             own_cgroup_namespace=self.namespaces.has("cgroup"),
             borrow_cgroups=not self.namespaces.has("cgroup")
             and (self.user_namespace or circumstances.in_user_namespace or not circumstances.privileged),
+            label=config.linux.mount_label,
         )
         self.devices = self._device_nodes()
         self.operations: list[Op] = []
@@ -237,7 +240,7 @@ class _Builder:
     def _names(self) -> list[Op]:
         result = [ops.setsid()]
         if self.circumstances.new_keyring:
-            result.append(ops.keyring("_ses." + self.circumstances.container_id))
+            result.extend(build_keyring("_ses." + self.circumstances.container_id, self.process))
         result.extend(self.namespaces.build_network())
         if self.config.hostname is not None:
             result.append(ops.hostname(self.config.hostname))
@@ -384,7 +387,7 @@ class _Builder:
             result.append(ops.readonly(below, f"/linux/readonlyPaths/{index}", base))
         for index, path in enumerate(linux.masked_paths):
             base, below = self.mounts.find_base(path)
-            result.append(ops.mask(below, f"/linux/maskedPaths/{index}", base))
+            result.append(ops.mask(below, f"/linux/maskedPaths/{index}", base, linux.mount_label))
         return result
 
     def _pivot(self) -> list[Op]:
@@ -413,6 +416,7 @@ class _Builder:
             result.append(ops.personality(PERSONALITIES[self.linux.personality.domain]))
         result.extend(build_scheduling(process, self.linux))
         result.extend(build_limits(process))
+        result.extend(build_execution(process))
         result.extend(
             build_identity(
                 process,

@@ -7,6 +7,7 @@ Spec: config.md#mounts, config-linux.md; Kernel: open_tree(2), move_mount(2), mo
 from __future__ import annotations
 
 from ocirun.plan import ops
+from ocirun.plan.labels import mount_options
 from ocirun.spec.mount_options import (
     MS_PRIVATE,
     MS_REC,
@@ -101,6 +102,7 @@ class MountBuilder:
     def __init__(
         self, bundle: str, slots: Slots, mapped: MappedMounts, *, early: bool, user_namespace: bool,
         cgroups: Sequence[CgroupMount], unified: bool, own_cgroup_namespace: bool, borrow_cgroups: bool,
+        label: str | None,
     ) -> None:  # fmt: skip
         self.bundle = bundle
         self.slots = slots
@@ -111,6 +113,7 @@ class MountBuilder:
         self.unified = unified
         self.own_cgroup_namespace = own_cgroup_namespace
         self.borrow_cgroups = borrow_cgroups
+        self.label = label
         self.before_user: list[Op] = []
         self.warnings: list[str] = []
         #: destination -> slot of the mount that is on top there, for KEPT destinations
@@ -181,7 +184,7 @@ class MountBuilder:
         made = ops.mount(
             kind,
             source or kind,
-            options.data,
+            mount_options(kind, options.data, self.label),
             destination,
             origin,
             # On a new mount there is nothing below yet: recursive attributes are plain ones.
@@ -285,7 +288,12 @@ class MountBuilder:
         plain = options.set_attributes & ~readonly
         result = [
             ops.mount(
-                "tmpfs", "tmpfs", ("mode=755",), destination, origin, set_attributes=plain
+                "tmpfs",
+                "tmpfs",
+                mount_options("tmpfs", ("mode=755",), self.label),
+                destination,
+                origin,
+                set_attributes=plain,
             )
         ]
         for hierarchy in self.cgroups:

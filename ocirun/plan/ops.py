@@ -234,8 +234,8 @@ def remount(
     )
 
 
-def mask(path: str, origin: str, base: int = NO_SLOT) -> Op:
-    return Op("MASK", origin, (path,), (), (base,))
+def mask(path: str, origin: str, base: int = NO_SLOT, label: str | None = None) -> Op:
+    return Op("MASK", origin, (path, label), (), (base,))
 
 
 def readonly(path: str, origin: str, base: int = NO_SLOT) -> Op:

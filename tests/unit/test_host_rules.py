@@ -47,14 +47,16 @@ def test_user_namespaces_can_be_forbidden() -> None:
     assert _check(facts, {"type": "user", "path": "/proc/1/ns/user"}) == []
 
 
-def test_lsm_labels_are_refused() -> None:
-    """A profile that would not be in force is refused, whether the kernel's module is off or on."""
+def test_labels_need_their_module() -> None:
+    """A label that would not be in force is refused: each property asks for its own module."""
     process = {"cwd": "/", "apparmorProfile": "a", "selinuxLabel": "b"}
     linux = {"mountLabel": "c"}
     pointers = ["/process/apparmorProfile", "/process/selinuxLabel", "/linux/mountLabel"]
     assert _check(HostFacts.of(), process=process, linux=linux) == pointers
     on = HostFacts.of(lsms=frozenset({"apparmor", "selinux", "yama"}))
-    assert _check(on, process=process, linux=linux) == pointers
+    assert _check(on, process=process, linux=linux) == []
+    assert _check(HostFacts.of(lsms=frozenset({"apparmor"})), process=process, linux=linux) == pointers[1:]
+    assert _check(HostFacts.of(lsms=frozenset({"selinux"})), process=process, linux=linux) == pointers[:1]
     assert _check(HostFacts.of(), process={**process, "apparmorProfile": ""}) == pointers[1:2]
 
 
