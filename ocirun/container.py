@@ -315,6 +315,10 @@ class Container:
         if record["init"] is None and "netDevices" in record and status.is_this_boot(record):
             # Create was interrupted; once it has succeeded, devices stay in their namespace and share its fate.
             self._runtime.return_net_devices(record)
+        if "intelRdt" in record and status.is_this_boot(record):
+            from ocirun.rdt import remove
+
+            remove(record["intelRdt"]["made" if record["init"] is None else "removed"])
         entry.remove()
 
     def _end(self, record: Record, fd: int, manager: CgroupManager) -> None:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ocirun.netdev import NetDevices
     from ocirun.plan.build import Plan
     from ocirun.plan.seccomp import CompiledFilter
+    from ocirun.rdt import RdtGroup
     from ocirun.spec.model import Config
     from ocirun.store import Entry, Record
 
@@ -91,6 +92,7 @@ class Creation:
         self.record: Record = {}
         self.inputs = Inputs(entry, options)
         self._net_devices: NetDevices | None = None
+        self._rdt: RdtGroup | None = None
         self._undo: list[Callable[[], None]] = []
 
     def run(self) -> None:
@@ -143,10 +145,18 @@ class Creation:
 
             self._net_devices = NetDevices(self.linux)
             self.record["netDevices"] = self._net_devices.record()
+        if self.linux.intel_rdt is not None:
+            from ocirun.rdt import RdtGroup
+
+            self._rdt = RdtGroup(self.facts.resctrl, self.linux.intel_rdt, self.entry.id)
+            self.record["intelRdt"] = self._rdt.record()
         self.entry.write_record(self.record)
 
     def _make_birthplace(self) -> None:
         """Make the cgroup that init is born in; those of version 1 are made while it works."""
+        if self._rdt is not None:
+            self._undo.append(self._rdt.undo)
+            self._rdt.make()
         self._undo.append(lambda: self.cgroup.remove(keep_existing=True))
         self.cgroup.create_birthplace()
         if self.rootless:
@@ -235,6 +245,8 @@ class Creation:
         if not self.rootless:
             self.cgroup.create()
         self.cgroup.place(self._init.pid, cloned=self._init.placed, joined=True)
+        if self._rdt is not None:
+            self._rdt.place(self._init.pid)
 
     def _at_limits(self) -> int:
         """Init is forked: limits may be set (pids.limit may be 0, which only a process that is born minds)."""

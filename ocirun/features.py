@@ -43,7 +43,7 @@ def features_document() -> dict[str, Any]:
             },
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},
-            "intelRdt": {"enabled": False, "schemata": False, "monitoring": False},
+            "intelRdt": {"enabled": True, "schemata": True, "monitoring": True},
             "memoryPolicy": {
                 "modes": sorted(MEMORY_POLICY_MODES),
                 "flags": sorted(MEMORY_POLICY_FLAGS),

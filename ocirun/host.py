@@ -71,6 +71,7 @@ class HostFacts:
         legacy_controllers: frozenset[str] | None = None,
         unified_controllers: frozenset[str] | None = None,
         lsms: frozenset[str] = frozenset(),
+        resctrl: str = "",
         seccomp_actions: frozenset[str] = _ALL_SECCOMP_ACTIONS,
         user_namespace_limit: int = 1 << 16,
     ) -> HostFacts:
@@ -93,6 +94,7 @@ class HostFacts:
             legacy_controllers=legacy_controllers,
             unified_controllers=unified_controllers,
             lsms=lsms,
+            resctrl=resctrl,
             seccomp_actions=seccomp_actions,
             user_namespace_limit=user_namespace_limit,
         )
@@ -161,6 +163,11 @@ class HostFacts:
     def lsms(self) -> frozenset[str]:
         """The security modules that are on: "apparmor", "selinux" and others."""
         return self._fact("lsms", _read_lsms)
+
+    @property
+    def resctrl(self) -> str:
+        """Where the resctrl file system is mounted, "" where it is not."""
+        return self._fact("resctrl", _read_resctrl)
 
     @property
     def seccomp_actions(self) -> frozenset[str]:
@@ -304,6 +311,27 @@ def _read_lsms() -> frozenset[str]:
     if os.path.exists("/sys/fs/selinux/enforce"):
         found.append("selinux")
     return frozenset(found)
+
+
+def _read_resctrl() -> str:
+    # Only read where a configuration asks: on a large host this file has thousands of lines.
+    try:
+        with open("/proc/thread-self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+            return find_resctrl(file.read())
+    except OSError:
+        return ""
+
+
+def find_resctrl(mountinfo: str) -> str:
+    """Return where the text of a mountinfo file has a resctrl file system, "" where it has none."""
+    for line in mountinfo.splitlines():
+        before, _, after = line.partition(" - ")
+        if after.split(" ")[0] == "resctrl":
+            place = before.split(" ")[4]
+            for octal, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+                place = place.replace(octal, character)
+            return place
+    return ""
 
 
 def _read_seccomp_actions() -> frozenset[str]:

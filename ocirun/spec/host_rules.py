@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from ocirun.host import HostFacts
     from ocirun.spec.model import Config, Linux, Process
 
-# Properties that this build does not act on yet.  They are refused by name, never ignored.
-_LINUX_NOT_YET = (
-    ("intel_rdt", "intelRdt"),
-)
 # Labels of security modules: where the module is off, they would leave a process unconfined.
 _APPARMOR = "apparmor", "AppArmor"
 _SELINUX = "selinux", "SELinux"
@@ -27,13 +23,14 @@ _SELINUX = "selinux", "SELinux"
 
 def check(config: Config, facts: HostFacts) -> list[Problem]:
     """Return all problems of the gate "host" in a configuration that has passed the rules."""
-    problems = [*_not_yet(config), *_mount_namespace(config)]
+    problems = [*_mount_namespace(config)]
     if config.process is not None:
         problems += check_process(config.process, facts)
     if config.linux is not None:
         problems += _namespaces(config.linux, facts)
         problems += _host_namespaces(config, config.linux, facts)
         problems += _seccomp(config.linux, facts)
+        problems += _resctrl(config.linux, facts)
         problems += _label("/linux/mountLabel", config.linux.mount_label, _SELINUX, facts)
     return problems
 
@@ -56,13 +53,6 @@ def _label(
 
 def _problem(pointer: str, message: str) -> Problem:
     return Problem("host", pointer, message)
-
-
-def _not_yet(config: Config) -> Iterator[Problem]:
-    message = "this build of ocirun cannot do it yet"
-    for attribute, name in _LINUX_NOT_YET:
-        if config.linux is not None and getattr(config.linux, attribute):
-            yield _problem(f"/linux/{name}", message)
 
 
 def _mount_namespace(config: Config) -> Iterator[Problem]:
@@ -116,3 +106,8 @@ def _host_namespaces(config: Config, linux: Linux, facts: HostFacts) -> Iterator
 def _seccomp(linux: Linux, facts: HostFacts) -> Iterator[Problem]:
     if linux.seccomp is not None and not facts.seccomp:
         yield _problem("/linux/seccomp", "this kernel has no seccomp filters")
+
+
+def _resctrl(linux: Linux, facts: HostFacts) -> Iterator[Problem]:
+    if linux.intel_rdt is not None and not facts.resctrl:
+        yield _problem("/linux/intelRdt", "no resctrl file system is mounted here")

@@ -269,9 +269,18 @@ def _seccomp(linux: Linux) -> Iterator[Problem]:
 
 
 def _intel_rdt(linux: Linux) -> Iterator[Problem]:
-    name = linux.intel_rdt.clos_id if linux.intel_rdt is not None else None
-    if name is not None and (name in (".", "..") or "/" in name or "\n" in name):
-        yield _problem("/linux/intelRdt/closID", f'"{name}" is not the name of a directory')
+    if linux.intel_rdt is None:
+        return
+    name = linux.intel_rdt.clos_id
+    # "/" is the default class, which all processes are in that are in no other.
+    if name is not None and name != "/":
+        if name in (".", "..") or "/" in name or "\n" in name:
+            yield _problem("/linux/intelRdt/closID", f'"{name}" is not the name of a directory')
+        elif name in ("info", "mon_data", "mon_groups"):
+            yield _problem("/linux/intelRdt/closID", f'"{name}" is a name that resctrl has for itself')
+    for index, line in enumerate(linux.intel_rdt.schemata):
+        if "\n" in line:
+            yield _problem(f"/linux/intelRdt/schemata/{index}", "must be one line")
 
 
 def _personality(linux: Linux) -> Iterator[Problem]:

@@ -454,3 +454,16 @@ def test_create_without_process(runtime: RuntimeCommand, bundle: Bundle) -> None
     assert runtime.state(bundle.id)["status"] == "created"
     runtime.call("start", bundle.id).refused()
     runtime.call("delete", "--force", bundle.id).ok()
+
+
+# ---- intelRdt -------------------------------------------------------------------------------------
+
+
+@pytest.mark.ocirun_only("names the property")
+@pytest.mark.parametrize("settings", [{}, {"closID": "a"}, {"closID": "/", "enableMonitoring": True}])
+def test_host_without_resctrl(runtime: RuntimeCommand, bundle: Bundle, settings: dict[str, Any]) -> None:
+    """A host without a resctrl file system refuses the property by name, before anything is made."""
+    if " - resctrl " in Path("/proc/self/mountinfo").read_text():
+        pytest.skip("machine: has resctrl")
+    runtime.try_create(bundle.linux(intelRdt=settings)).refused("/linux/intelRdt", "no resctrl file system")
+    runtime.call("state", bundle.id).refused("does not exist")

@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "version"),
     ("strict_json", "procfs", "_native"),
     ("spec", "host", "bundle"),
-    ("plan", "cgroups", "store", "notify", "netlink"),
+    ("plan", "cgroups", "store", "notify", "netlink", "rdt"),
     ("init",),
     ("hooks", "idmap", "status", "inputs", "intent", "netdev"),
     ("create", "container", "validate", "features", "probe"),

@@ -89,15 +89,11 @@ def test_joined_namespace_of_the_host_is_not_changed(
     assert _check(HostFacts(), {"type": kind, "path": "/proc/self/ns/none"}, **changes) == []
 
 
-@pytest.mark.parametrize(
-    ("changes", "pointer"),
-    [
-        ({"linux": {"intelRdt": {"closID": "a"}}}, "/linux/intelRdt"),
-    ],
-)
-def test_what_is_not_built_yet_is_refused_by_name(changes: dict[str, Any], pointer: str) -> None:
-    """Nothing that was asked for is left out silently."""
-    assert _check(HostFacts.of(), **changes) == [pointer]
+def test_intel_rdt_needs_resctrl() -> None:
+    """Without a mounted resctrl file system the property is an error, also when it is empty."""
+    for settings in ({"closID": "a"}, {}):
+        assert _check(HostFacts.of(), linux={"intelRdt": settings}) == ["/linux/intelRdt"]
+        assert _check(HostFacts.of(resctrl="/sys/fs/resctrl"), linux={"intelRdt": settings}) == []
 
 
 def test_empty_settings_ask_for_nothing() -> None:

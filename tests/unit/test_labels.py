@@ -76,7 +76,8 @@ MOUNTS = [
 
 def test_mounts_are_labelled() -> None:
     """New file systems get the context, but those that label themselves or say it; binds never; masks do."""
-    made = plan({}, mounts=MOUNTS, linux={"mountLabel": FILES, "maskedPaths": ["/a"]})
+    namespaces = [{"type": "mount"}, {"type": "cgroup"}]
+    made = plan({}, mounts=MOUNTS, linux={"namespaces": namespaces, "mountLabel": FILES, "maskedPaths": ["/a"]})
     options = {op.texts[3]: op.texts[2] for op in made.ops if op.name == "MOUNT"}
     assert options == {
         "/proc": (),
