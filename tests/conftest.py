@@ -55,7 +55,7 @@ MACHINE_CANNOT = (
     "machine: no second filesystem",
     "machine: no loop device",
     "machine: no 32-bit system calls",
-    "machine: no memory policies",
+    "machine: the kernel has no memory policies",
     "machine: no huge pages",
     "machine: another tree holds the controller",
     "machine: no hugetlb in cgroup v2",
