@@ -56,7 +56,6 @@ class CgroupfsManager:
         # Index into _hierarchies and inode number of the directory that was made or taken over.
         self._identity: tuple[int, int] | None = None
         self._fds: dict[int, int] = {}
-        self._made: list[str] = []
         self._gone: set[int] = set()
         self._marked = False
         self._failed = False
@@ -113,17 +112,23 @@ class CgroupfsManager:
     def _create(self, indices: Sequence[int]) -> None:
         if not self._nonce:
             self.record()
+        has_birthplace = bool(self._fds)
+        made: list[str] = []
         try:
             for index in indices:
-                self._create_in(index, self._made)
+                self._create_in(index, made)
             if self._hierarchies[0].version == 2 and len(self._hierarchies) == 1 and indices and self._fds:
                 hierarchy = self._hierarchies[0]
                 unified.enable_controllers(hierarchy.mount_point, hierarchy.path)
         except BaseException as error:
             self.close()
-            # Whatever else is in the recorded places belongs to somebody else.
-            self._identity, self._failed = None, True
-            for path in reversed(self._made):
+            # Whatever else is in the recorded places belongs to somebody else.  But init may live in the birthplace:
+            # `remove` can do away with that once init is dead.
+            if has_birthplace:
+                self._hierarchies = self._hierarchies[:1]
+            else:
+                self._identity, self._failed = None, True
+            for path in reversed(made):
                 try:
                     remove_directory(path)
                 except OSError as another:

@@ -7,6 +7,7 @@ Run it on a machine with pure version 2 as well: tests/vm.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import select
 import signal
@@ -21,7 +22,7 @@ from typing import Any
 import pytest
 from support.bundle import TAG, unique
 
-from ocirun.cgroups import CgroupManager, hierarchies, open_manager
+from ocirun.cgroups import CgroupManager, hierarchies, legacy, open_manager
 from ocirun.cgroups.devices import Rule, device_program, effective_rules
 from ocirun.errors import CgroupError, InvalidConfig
 from ocirun.host import HostFacts
@@ -680,6 +681,32 @@ def test_failed_create_leaves_nothing() -> None:
     last.path = last.path.replace("/leaf", "/cgroup.procs/leaf")
     with pytest.raises(CgroupError):
         manager.create()
+    assert tree() == before
+
+
+def test_failure_beside_an_inhabited_birthplace_leaves_nothing(
+    version_2: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a version 1 cgroup cannot be made, init is in its birthplace: `remove` ends it and takes that away."""
+    if LAYOUT == "unified":
+        pytest.skip("machine: no pure cgroup v2 has a cgroup beside the birthplace")
+    before = tree()
+    manager = open_new()
+    manager.create_birthplace()
+    birthplace = manager.clone_into()
+    assert birthplace is not None
+    inhabitant = subprocess.Popen(["sleep", "1000"])
+    Path(f"/proc/self/fd/{birthplace}/cgroup.procs").write_text(str(inhabitant.pid))
+    os.close(birthplace)
+
+    def refuse(mount_point: str, path: str) -> None:
+        raise PermissionError(errno.EACCES, "refused")
+
+    monkeypatch.setattr(legacy, "seed_cpuset", refuse)
+    with pytest.raises(CgroupError, match="EACCES"):
+        manager.create()
+    manager.remove(keep_existing=True)
+    assert inhabitant.wait(10) == -signal.SIGKILL
     assert tree() == before
 
 

@@ -17,7 +17,7 @@ from support.bundle import Bundle
 from support.command import RuntimeCommand, reap
 from support.everything import everything, normalise
 from support.native import FaultK
-from support.oracle import HostSnapshot
+from support.oracle import HostSnapshot, remove_leftovers
 
 pytestmark = [
     pytest.mark.root,
@@ -186,4 +186,5 @@ def test_fails_closed(runtime: RuntimeCommand, mkbundle: MkBundle, workdir: Path
         except AssertionError as problem:
             failures.append(f"{what}: {str(problem)[:2000]}")
             runtime.cleanup()
+            remove_leftovers()
     assert not failures, "\n".join(failures)
