@@ -162,6 +162,10 @@ def parse_options(options: Sequence[str]) -> MountOptions:
             result.idmap = option
         elif option not in NO_EFFECT:
             result.data.extend(_split_data(option))
+    # The top of the tree belongs to it: "rro" beside "rw" is read-only there too, as with runc.
+    everywhere = result.recursive_set | result.recursive_clear
+    result.set_attributes &= ~everywhere
+    result.clear_attributes &= ~everywhere
     if result.set_attributes & ATIME_MASK or result.recursive_set & ATIME_MASK:
         # The kernel wants the whole field cleared wherever one of its values is set.
         result.clear_attributes |= ATIME_MASK if result.set_attributes & ATIME_MASK else 0

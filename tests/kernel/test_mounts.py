@@ -220,6 +220,26 @@ def test_options_do_what_they_say(runtime: RuntimeCommand, bundle: Bundle) -> No
     assert (nosuid["uids"][1], plain["uids"][1]) == (1000, 0)
 
 
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        (["rw", "rro"], "ro"),
+        (["rro", "rw"], "ro"),
+        (["exec", "rnoexec"], "noexec"),
+        (["rnoexec"], "noexec"),
+        (["strictatime", "rnoatime"], "noatime"),
+    ],
+    ids=str,
+)
+def test_recursive_options_win_over_plain_ones(
+    runtime: RuntimeCommand, bundle: Bundle, options: list[str], shown: str
+) -> None:
+    """A recursive option is for the top of the tree too, whatever a plain one says."""
+    (bundle.path / "source").mkdir()
+    bundle.mount("/m", None, "source", "rbind", *options)
+    assert shown in mount_at(runtime.report(bundle)["mountinfo"], "/m").options
+
+
 def test_access_times(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """noatime leaves the access time alone, strictatime changes it with each read."""
     source = bundle.path / "source"

@@ -46,11 +46,16 @@ def one_by_one(start: int, options: list[str], table: dict[str, tuple[int, int]]
 
 @given(OPTIONS, st.integers(0, 0xF), ATIMES)
 def test_all_at_once_is_one_by_one(options: list[str], flags: int, atime: int) -> None:
-    """From any attributes, what is cleared and then set gives what the options say in their order."""
+    """From any attributes, what is cleared and then set gives what the options say in their order.
+
+    What recursive options are about is theirs at the top of the tree too.
+    """
     parsed = parse_options(options)
     start = flags | atime
+    theirs = parsed.recursive_set | parsed.recursive_clear
+    assert (parsed.set_attributes | parsed.clear_attributes) & theirs == 0
     wanted = one_by_one(start, options, ATTRIBUTES)
-    assert start & ~parsed.clear_attributes | parsed.set_attributes == wanted
+    assert (start & ~parsed.clear_attributes | parsed.set_attributes) & ~theirs == wanted & ~theirs
     wanted = one_by_one(start, options, RECURSIVE_ATTRIBUTES)
     assert start & ~parsed.recursive_clear | parsed.recursive_set == wanted
 
