@@ -154,6 +154,22 @@ def test_glossary_is_in_order() -> None:
     assert words == sorted(set(words))
 
 
+def test_differences_are_those_of_the_differential_test() -> None:
+    """docs/differences.md has one row for each entry of the table that excuses a difference from runc."""
+    from differential.differences import DIFFERENCES
+
+    listed = [cells[0] for cells in rows(TOP / "docs/differences.md")]
+    assert listed == [difference.name for difference in DIFFERENCES]
+    assert len(set(listed)) == len(listed)
+
+
+def test_every_gap_of_the_peers_has_a_row() -> None:
+    """docs/peers.md has W1 to W32, each with a test or with why there is none."""
+    found = list(rows(TOP / "docs/peers.md"))
+    assert [cells[0] for cells in found] == [f"W{number}" for number in range(1, 33)]
+    assert [cells[0] for cells in found if not re.search(r"`test_\w+`|not yet|does not apply", cells[-1])] == []
+
+
 def test_documents_name_no_machine() -> None:
     """Plain text for everybody: no path of a developer's machine."""
     for document in documents():
