@@ -77,6 +77,7 @@ def _default(
 
 # Making any node is harmless as long as it cannot be opened, and image builds do it.  The rest are
 # the default devices of the specification, terminals, and /dev/net/tun, which engines rely on.
+# Not 5:1: a container's /dev/console is a pseudo-terminal, and who may make nodes could open the host's.
 DEFAULT_RULES = (
     _default(None, None, None, MKNOD),
     _default("c", 1, 3),  # null
@@ -85,7 +86,6 @@ DEFAULT_RULES = (
     _default("c", 1, 8),  # random
     _default("c", 1, 9),  # urandom
     _default("c", 5, 0),  # tty
-    _default("c", 5, 1),  # console
     _default("c", 5, 2),  # ptmx
     _default("c", 136, None),  # pts/*
     _default("c", 10, 200),  # net/tun

@@ -117,11 +117,6 @@ def _wildcard_rules(case: Case) -> bool:
     return any(rule.get("type", "a") == "a" for rule in rules)
 
 
-def _without_console(case: Case) -> bool:
-    lines = set(str(case.ours).splitlines()) - {"c 5:1 rwm"}
-    return lines == set(str(case.theirs).splitlines())
-
-
 def _refused(side: int, words: str) -> Callable[[Case], bool]:
     """Only this side refuses, with these words."""
     return lambda case: (
@@ -194,11 +189,6 @@ DIFFERENCES: tuple[Difference, ...] = (
     ),
     Difference(
         "core, listed", r"ls: /dev", lambda case: set(case.ours) ^ set(case.theirs) <= {"core"}, "the same",
-    ),
-    Difference(
-        "console rule", r"cgroup devices: devices\.list|(open|mknod): /tmp/node4#\d+",
-        lambda case: case.key != "cgroup devices: devices.list" or _without_console(case),
-        "runc 1.1 took 5:1 out of the devices that are always allowed, since /dev/console is a pseudo-terminal",
     ),
     Difference(
         "rules of all types", r"cgroup devices: devices\.list|(open|mknod): /tmp/node\d#\d+", _wildcard_rules,

@@ -253,16 +253,18 @@ def test_no_default_access_to_other_devices(runtime: RuntimeCommand, bundle: Bun
         ["mknod", "/tmp/loop0", "b", "7", "0"],
         ["mknod", "/tmp/loop1", "b", "7", "1"],
         ["mknod", "/tmp/kmsg", "c", "1", "11"],
+        ["mknod", "/tmp/console", "c", "5", "1"],
         ["open", "/tmp/loop0", "rdonly"],
         ["open", "/tmp/loop1", "rdonly"],
         ["open", "/tmp/loop1", "rdwr"],
         ["open", "/tmp/kmsg", "rdonly"],
+        ["open", "/tmp/console", "rdonly"],
         ["open", "/dev/null", "rdwr"],
         ["read", "/dev/urandom", "1"],
     )
     result = runtime.run(bundle).ok()
     opened = [line.get("errno", "ok") for line in result.all("open")]
-    assert opened == ["EPERM", "ok", "EPERM", "EPERM", "ok"]
+    assert opened == ["EPERM", "ok", "EPERM", "EPERM", "EPERM", "ok"]
     assert len(result.reads["/dev/urandom"]) == 1
 
 

@@ -57,6 +57,7 @@ def test_no_rules_allow_the_default_devices_only() -> None:
     assert granted([], BLOCK, 8, 0, MKNOD)
     assert not granted([], BLOCK, 8, 0, READ)
     assert not granted([], CHAR, 10, 229, READ)
+    assert not granted([], CHAR, 5, 1, READ)
     assert not granted([], BLOCK, 1, 3, READ)
 
 
