@@ -145,6 +145,9 @@ def test_mount_options_of_features_are_accepted(ocirun: RuntimeCommand, bundle: 
         spec["mounts"].append({"destination": "/x", "type": "tmpfs", "source": "tmpfs", "options": [option]})
         if option.lstrip("r").startswith("bind"):
             spec["mounts"][-1] |= {"source": str(bundle.rootfs), "type": "none"}
+        if option.endswith("idmap"):
+            maps = [{"containerID": 0, "hostID": 100000, "size": 1}]
+            spec["mounts"][-1] |= {"uidMappings": maps, "gidMappings": maps}
         (bundle.path / "config.json").write_text(json.dumps(spec))
         result = ocirun.call("validate", str(bundle.path))
         assert result.rc == 0, (option, result)
