@@ -64,6 +64,16 @@ MACHINE_CANNOT = (
     "machine: has AppArmor",
     "machine: the specification's schemas are not at hand",
     "machine: the engines' config.json files are not at hand",
+    "machine: conformance: cgroup version",
+    "machine: conformance: chrt -d",
+    "machine: conformance: no RDMA device",
+    "machine: conformance: no block device",
+    "machine: conformance: no cgroup controller",
+    "machine: conformance: no network device of type",
+    "machine: conformance: real time is shared out by cgroups",
+    "machine: conformance: the kernel",
+    "machine: conformance: there is AppArmor",
+    "machine: conformance: there is SELinux",
     "peer:",
 )
 CLONE_NEWNS = 0x20000

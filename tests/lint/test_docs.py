@@ -6,15 +6,20 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conformance import cases
+from conformance.harness.case import CASES, SENTENCES
 
 TOP = Path(__file__).resolve().parents[2]
 CONFORMANCE = TOP / "docs/spec-conformance.md"
 KERNEL_FEATURES = TOP / "docs/kernel-features.md"
+SENTENCE_TABLE = TOP / "docs/spec-sentences.md"
 GLOSSARY = TOP / "docs/glossary.md"
 MADE_BY_THE_BUILD = {"ocirun/schemas/", "ocirun/spec/_validator.py"}
 
@@ -114,6 +119,57 @@ def test_every_row_names_a_test() -> None:
         if len(cells) >= 3 and not re.search(r"`test_\w+`|no test yet", cells[-1])
     ]
     assert silent == []
+
+
+def test_every_sentence_has_a_row() -> None:
+    """The table of sentences has those of the suite, in their order, with their section, level and words."""
+    assert cases
+    wanted = [
+        (f"`{sentence.name}`", sentence.at.partition("#")[2], sentence.text, sentence.level.partition(",")[0])
+        for sentence in SENTENCES.values()
+    ]
+    found = [
+        (cells[0], cells[1], cells[3], cells[2].partition(",")[0]) for cells in rows(SENTENCE_TABLE) if len(cells) == 6
+    ]
+    assert found == wanted
+
+
+def test_every_sentence_names_what_shows_it() -> None:
+    """A row names each case of its sentence and nothing that is not there; without a case it names a test, or says why."""
+    cases_of: dict[str, set[str]] = {}
+    for case in CASES.values():
+        for sentence in case.sentences:
+            cases_of.setdefault(sentence.name, set()).add(case.name.partition("[")[0])
+    tests = defined_tests()
+    for cells in rows(SENTENCE_TABLE):
+        if len(cells) != 6:
+            continue
+        name = cells[0].strip("`")
+        named = set(re.findall(r"`([^`]+)`", cells[5]))
+        shown = {word for word in named if not word.startswith("test_")}
+        assert shown == cases_of.get(name, set()), name
+        assert named - shown <= tests, name
+        assert named or "no case: " in cells[5], name
+        assert re.match(r"\**(done|refused|departed from|nothing to do)", cells[4]), name
+
+
+def test_deviations_are_of_cases() -> None:
+    """A list of deviations names cases of the suite, with a reason each."""
+    for path in (TOP / "tests/conformance/deviations").glob("*.toml"):
+        listed = tomllib.loads(path.read_text(encoding="utf-8"))
+        assert set(listed) <= set(CASES), path.name
+        assert all(listed.values()), path.name
+
+
+def test_conformance_suite_knows_no_runtime() -> None:
+    """The suite imports the standard library and itself: it is for the authors of other runtimes as well."""
+    for path in (TOP / "tests/conformance").rglob("*.py"):
+        if path.name == "test_conformance.py":
+            continue
+        text = path.read_text(encoding="utf-8")
+        imported = re.findall(r"^\s*(?:from|import) ([\w.]+)", text, re.MULTILINE)
+        foreign = {name.partition(".")[0] for name in imported if not name.startswith(".")}
+        assert foreign - set(sys.stdlib_module_names) <= {"conformance"}, path
 
 
 def test_readme_names_every_command() -> None:
