@@ -39,6 +39,13 @@ def inside(c: Context, container: Container) -> dict[str, dict[str, Any]]:
     return {entry["ifname"]: entry for entry in json.loads(done.stdout) if entry}
 
 
+def one(c: Context, container: Container, name: str) -> dict[str, Any]:
+    """Return one interface of the container's, which must be there."""
+    seen = inside(c, container)
+    c.true(f"{name} is in the container", name in seen, sorted(seen))
+    return seen[name]
+
+
 @case("net-devices-available", "net-devices-name")
 def net_device_moves(c: Context) -> None:
     """The device is in the container under its name, and not on the host any more."""
@@ -82,7 +89,7 @@ def net_device_addresses(c: Context, address: str) -> None:
     options = ["nodad"] if ":" in address else []
     c.need(ip("addr", "add", address, "dev", name, *options).returncode == 0, "no such address can be set")
     container = c.linux(netDevices={name: {}}).create()
-    seen = [f"{entry['local']}/{entry['prefixlen']}" for entry in inside(c, container)[name]["addr_info"]]
+    seen = [f"{entry['local']}/{entry['prefixlen']}" for entry in one(c, container, name)["addr_info"]]
     c.true("the address is there", address in seen, seen)
 
 
@@ -91,7 +98,8 @@ def net_device_is_up(c: Context) -> None:
     """The device is up in the container."""
     name = device(c)
     container = c.linux(netDevices={name: {}}).create()
-    c.true("it is up", "UP" in inside(c, container)[name]["flags"], inside(c, container)[name]["flags"])
+    flags = one(c, container, name)["flags"]
+    c.true("it is up", "UP" in flags, flags)
 
 
 @case("net-devices-available", "create-cannot-apply")
