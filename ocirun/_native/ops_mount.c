@@ -9,6 +9,9 @@
 #ifndef MS_NOSYMFOLLOW
 #define MS_NOSYMFOLLOW 256 /* 5.10 */
 #endif
+#ifndef MOUNT_ATTR_NOSYMFOLLOW
+#define MOUNT_ATTR_NOSYMFOLLOW 0x00200000 /* 5.14 */
+#endif
 #define MNT_DETACH 2
 #define FSCONFIG_MAX_VALUE 255 /* the kernel's strndup_user(value, 256) */
 
@@ -25,7 +28,7 @@ static unsigned long mount_flags(uint64_t attributes) {
 	flags |= attributes & MOUNT_ATTR_NODEV ? MS_NODEV : 0;
 	flags |= attributes & MOUNT_ATTR_NOEXEC ? MS_NOEXEC : 0;
 	flags |= attributes & MOUNT_ATTR_NODIRATIME ? MS_NODIRATIME : 0;
-	flags |= attributes & 0x00200000 /* MOUNT_ATTR_NOSYMFOLLOW, 5.14 */ ? MS_NOSYMFOLLOW : 0;
+	flags |= attributes & MOUNT_ATTR_NOSYMFOLLOW ? MS_NOSYMFOLLOW : 0;
 	switch (attributes & MOUNT_ATTR__ATIME) {
 	case MOUNT_ATTR_NOATIME:
 		return flags | MS_NOATIME;
@@ -43,25 +46,26 @@ void fd_path(char *to, int fd) {
 }
 
 /* What statfs(2) says about a mount, as attributes: a remount must repeat what it does not want to lose. */
-static uint64_t attributes_of(int fd) {
+static int attributes_of(struct context *ctx, int fd, uint64_t *out) {
 	struct {
 		long head[10];
 		long flags;
 		long rest[8];
 	} fs;
 	uint64_t attributes = 0;
-	if (sys2(__NR_fstatfs, fd, &fs) < 0)
-		return 0;
+	TRY(ctx, FSTAT, sys2(__NR_fstatfs, fd, &fs));
 	attributes |= fs.flags & 1 ? MOUNT_ATTR_RDONLY : 0;
 	attributes |= fs.flags & 2 ? MOUNT_ATTR_NOSUID : 0;
 	attributes |= fs.flags & 4 ? MOUNT_ATTR_NODEV : 0;
 	attributes |= fs.flags & 8 ? MOUNT_ATTR_NOEXEC : 0;
 	attributes |= fs.flags & 2048 ? MOUNT_ATTR_NODIRATIME : 0;
+	attributes |= fs.flags & 8192 ? MOUNT_ATTR_NOSYMFOLLOW : 0;
 	if (fs.flags & 1024)
 		attributes |= MOUNT_ATTR_NOATIME;
 	else if (!(fs.flags & 4096))
 		attributes |= MOUNT_ATTR_STRICTATIME;
-	return attributes;
+	*out = attributes;
+	return 0;
 }
 
 /* Set and clear attributes of the mount itself, or of the tree below it.  `attached` says that the old remount may
@@ -82,9 +86,12 @@ int set_attributes(struct context *ctx, int fd, uint64_t set, uint64_t clear, ui
 	if (set || clear) {
 		if (recursive)
 			return (int)result;
-		uint64_t wanted = (attributes_of(fd) & ~clear) | set;
-		long again = sys_mount(NULL, path, NULL, MS_REMOUNT | MS_BIND | mount_flags(wanted), NULL);
-		if (again < 0)
+		uint64_t had;
+		int error = attributes_of(ctx, fd, &had);
+		if (error < 0)
+			return error;
+		unsigned long flags = MS_REMOUNT | MS_BIND | mount_flags((had & ~clear) | set);
+		if (AT(ctx, MOUNT_SETATTR, sys_mount(NULL, path, NULL, flags, NULL)) < 0)
 			return (int)result;
 	}
 	if (propagation)
@@ -518,8 +525,12 @@ int op_pivot(struct context *ctx) {
 	/* "." is whatever is mounted on top there, be it ours (ROOTFS) or the host's: the old root comes last, and then
 	 * "." is in no namespace any more, which is EINVAL. */
 	TRY(ctx, UMOUNT2, sys2(__NR_umount2, ".", MNT_DETACH));
-	while (sys2(__NR_umount2, ".", MNT_DETACH) == 0)
-		;
+	long last;
+	do
+		last = AT(ctx, UMOUNT2, sys2(__NR_umount2, ".", MNT_DETACH));
+	while (last == 0);
+	if (last != -EINVAL)
+		return (int)last;
 	TRY(ctx, CHDIR, sys1(__NR_chdir, "/"));
 	/* Nothing of the host may be left over the root; ".." of the root is what is on top of it. */
 	TRY(ctx, FSTAT, sys_fstat(ctx->root, &root));
@@ -533,10 +544,13 @@ int op_root_attributes(struct context *ctx) {
 	if (NUMBER(0) != 0) {
 		struct mount_attr attr = { .attr_set = NUMBER(0) };
 		error = (int)AT(ctx, MOUNT_SETATTR, sys_mount_setattr(ctx->root, "", AT_EMPTY_PATH, &attr));
-		if (is_refused(error))
-			error = (int)sys_mount(NULL, "/", NULL,
-					       MS_REMOUNT | MS_BIND | mount_flags(attributes_of(ctx->root) | NUMBER(0)),
-					       NULL);
+		if (is_refused(error)) {
+			uint64_t had;
+			if ((error = attributes_of(ctx, ctx->root, &had)) < 0)
+				return error;
+			unsigned long flags = MS_REMOUNT | MS_BIND | mount_flags(had | NUMBER(0));
+			error = (int)AT(ctx, MOUNT_SETATTR, sys_mount(NULL, "/", NULL, flags, NULL));
+		}
 		if (error < 0)
 			return error;
 	}

@@ -95,6 +95,9 @@ int op_bounding(struct context *ctx) {
 		if (present && !(NUMBER(0) & (1ull << bit)))
 			TRY(ctx, PRCTL, sys_prctl(PR_CAPBSET_DROP, bit, 0, 0));
 	}
+	/* And the plan must be right: where the parent could not read the number, it may have said too little. */
+	if (NUMBER(1) < 63 && sys_prctl(PR_CAPBSET_READ, NUMBER(1) + 1, 0, 0) != -EINVAL)
+		return fail(ctx, OCIRUN_SITE_PRCTL, ERANGE);
 	return 0;
 }
 

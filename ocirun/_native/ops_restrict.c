@@ -5,9 +5,10 @@
 #include "init.h"
 
 /* What MASK and READONLY resolve below: the mount itself where one was made there, so that a directory which changes
- * places with a link meanwhile cannot lead elsewhere (CVE-2019-19921, S-14). */
+ * places with a link meanwhile cannot lead elsewhere (CVE-2019-19921, S-14).  A slot without a mount is an error: below
+ * the root the path would name something else, and what is not there counts as done. */
 static int base_of(const struct context *ctx) {
-	return ctx->op->slot[0] >= 0 && op_slot(ctx, 0) >= 0 ? op_slot(ctx, 0) : ctx->root;
+	return ctx->op->slot[0] >= 0 ? op_slot(ctx, 0) : ctx->root;
 }
 
 /* One read-only tmpfs serves all masked directories; with room for no file but its own root. */

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from errno import EIO
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from support.bundle import Bundle
 from support.canary import SECRET, Canary
 from support.command import RuntimeCommand
 from support.everything import everything, normalise
-from support.native import MASKS, compat, without
+from support.native import MASKS, FaultK, compat, without
 from support.oracle import descendants
 from support.report import Json, mount_at, mounts
 
@@ -197,6 +198,37 @@ def test_readonly_paths_are_never_half_done(
         error_text = poor.run(bundle).refused("/linux/readonlyPaths/1", path, "mount_setattr").stderr
         assert "5.12" in error_text
     assert runtime.run(bundle.again()).ok().outcomes("create")["/v/sub/deep/x"] == "EROFS"
+
+
+@pytest.fixture
+def guarded(bundle: Bundle) -> Iterator[Path]:
+    """A file system of the host with every restriction that a mount can have."""
+    path = bundle.path / "guarded"
+    path.mkdir()
+    os.system(f"mount -t tmpfs -o nosuid,nodev,noexec,nosymfollow guarded '{path}'")
+    yield path
+    os.system(f"umount '{path}'")
+
+
+def test_remounts_lose_nothing(runtime: RuntimeCommand, bundle: Bundle, guarded: Path, workdir: Path) -> None:
+    """A remount in the place of mount_setattr repeats what the mount had; where nobody says what, it is not done."""
+    keeps = {"ro", "nosuid", "nodev", "noexec", "nosymfollow"}
+    bundle.mount("/v", None, guarded, "bind", "ro").patch({"root": {"readonly": True}}).args("report")
+    faultk = FaultK(workdir / "calls", bundle.inside("/probe"), only="fstatfs")
+    poor = without("EPERM", "mount_setattr")
+    result = runtime.under(*poor, *faultk.count()).run(bundle).ok()
+    assert keeps <= mount_at(result.report["mountinfo"], "/v").options
+    assert "ro" in mount_at(result.report["mountinfo"], "/").options
+    calls = faultk.calls()
+    refusals = ""
+    for number, call in enumerate(calls):
+        result = runtime.under(*poor, *faultk.fail(number, EIO)).run(bundle.again())
+        if result.rc == 0:
+            assert keeps <= mount_at(result.report["mountinfo"], "/v").options, call
+        else:
+            refusals += result.refused().stderr
+    assert "/mounts/" in refusals
+    assert "/root/readonly" in refusals
 
 
 @pytest.mark.parametrize("error", ["ENOSYS", "EPERM"])
