@@ -105,7 +105,9 @@ class NetDevices:
             raise KernelError(ENODEV, "RTM_NEWLINK", "the device did not arrive")
         inside.change(link.index, name=device["wanted"])
         device["insideIndex"] = link.index
-        name = next(each.name for each in inside.links() if each.index == link.index)
+        name = next((each.name for each in inside.links() if each.index == link.index), None)
+        if name is None:
+            raise KernelError(ENODEV, "RTM_GETLINK", "somebody in the namespace removed the device")
         for address in device["addresses"]:
             if address["scope"] == SCOPE_UNIVERSE:
                 inside.add_address(link.index, relabel(address, device["name"], name))

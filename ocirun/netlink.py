@@ -11,7 +11,7 @@ Kernel: rtnetlink(7)
 from __future__ import annotations
 
 import os
-from errno import ENODEV, ETIMEDOUT
+from errno import EAGAIN, ENODEV, ETIMEDOUT
 from sys import byteorder
 
 from ocirun.errors import KernelError
@@ -188,7 +188,7 @@ class RouteSocket:
             if isinstance(error, KernelError):
                 raise
             raise KernelError(error.errno or 0, _NAMES[kind]) from error
-        return found
+        raise KernelError(EAGAIN, _NAMES[kind], "the list changes faster than it can be read")
 
     def _send(self, kind: int, header: dict[str, int], attributes: list[tuple[str, Any]], flags: int) -> None:
         message = self._messages[kind]()
@@ -229,7 +229,8 @@ class RouteSocket:
                 message = self._messages[kind](content)
                 message.decode()
                 found.append(message)
-            if flags == 0:
+            # A datagram may be the late answer to an earlier request.
+            if flags == 0 and found:
                 return found, True
 
 

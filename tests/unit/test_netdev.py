@@ -3,13 +3,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+import struct
+from collections.abc import Callable
+from errno import EAGAIN, ENODEV, ETIMEDOUT
+from sys import byteorder
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocirun.netdev import is_name_of, is_same_device, relabel
+from ocirun.errors import KernelError
+from ocirun.netdev import NetDevices, is_name_of, is_same_device, relabel
+from ocirun.netlink import RouteSocket
 
 
 class FakeLink:
@@ -101,3 +107,71 @@ def test_labels(label: str, old: str, new: str) -> None:
     else:
         assert changed["label"] == label
     assert relabel({"address": "::1"}, old, new) == {"address": "::1"}
+
+
+class FakeSocket:
+    """A socket that answers each request with the next of the given datagrams, all of them with its number."""
+
+    def __init__(self, *answers: Callable[[int], bytes]) -> None:
+        self.answers = list(answers)
+        self.sequence = 0
+
+    def sendto(self, data: bytes, _address: tuple[int, int]) -> None:
+        self.sequence = int.from_bytes(data[8:12], byteorder)
+
+    def recvfrom(self, _size: int) -> tuple[bytes, tuple[int, int]]:
+        if not self.answers:
+            raise TimeoutError
+        return self.answers.pop(0)(self.sequence), (0, 0)
+
+
+def message(kind: int, flags: int = 0, older: int = 0) -> Callable[[int], bytes]:
+    """Return what makes an answer to a request, or to one before it."""
+    return lambda sequence: struct.pack("=IHHIIi", 20, kind, flags, sequence - older, 0, 0)
+
+
+def route_socket(*answers: Callable[[int], bytes]) -> RouteSocket:
+    """Return a RouteSocket that the kernel has no part in."""
+    made = RouteSocket()
+    made.close()
+    made._socket = FakeSocket(*answers)  # type: ignore[assignment]
+    return made
+
+
+def test_list_that_changes_all_the_time() -> None:
+    """A list that could never be read whole is no list: a device or an address might be missing."""
+    done, interrupted = 3, 0x10
+    with pytest.raises(KernelError) as failure:
+        route_socket(*[message(done, interrupted)] * 5).links()
+    assert failure.value.errno == EAGAIN
+    assert route_socket(*[message(done, interrupted)] * 4, message(done)).links() == []
+
+
+def test_late_answer() -> None:
+    """What answers an earlier request, which was given up, is no answer to this one."""
+    error = 2
+    with pytest.raises(KernelError) as failure:
+        route_socket(message(error, older=1)).find("dev0")
+    assert failure.value.errno == ETIMEDOUT
+
+
+class FakeNamespace:
+    """A network namespace from which the device goes away as soon as it has arrived."""
+
+    def change(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def find(self, name: str) -> FakeLink:
+        return FakeLink(name, index=7)
+
+    def links(self) -> list[FakeLink]:
+        return []
+
+
+def test_device_that_is_taken_away_meanwhile() -> None:
+    """Whoever is in a namespace that is joined may remove the device: an error like others, which is rolled back."""
+    devices = NetDevices.__new__(NetDevices)
+    vars(devices).update(_host=FakeNamespace(), _moved=[])
+    with pytest.raises(KernelError) as failure:
+        devices._move(record(index=3, insideIndex=0, addresses=[]), cast("RouteSocket", FakeNamespace()), -1)
+    assert failure.value.errno == ENODEV
