@@ -53,6 +53,9 @@ from ocirun.spec.mount_options import (
     MS_REC,
     MS_SHARED,
     MS_SLAVE,
+    NODEV,
+    NOEXEC,
+    NOSUID,
     PROPAGATION,
     RDONLY,
     parse_options,
@@ -309,7 +312,14 @@ class _Builder:
             return []
         slot = self.slots.new()
         opened = ops.open_tree(slot, directory, False, "")
-        bound = ops.bind(slot, "/run/notify", "", propagation=SEVERED if self.user_namespace else 0)
+        # A socket can be written to all the same; the container must not fill our state root, nor stand in its way.
+        bound = ops.bind(
+            slot,
+            "/run/notify",
+            "",
+            set_attributes=RDONLY | NOSUID | NODEV | NOEXEC,
+            propagation=SEVERED if self.user_namespace else 0,
+        )
         if self.early:
             self.mounts.before_user.append(opened)
             return [bound]

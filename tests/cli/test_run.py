@@ -19,7 +19,7 @@ import pytest
 from support.bundle import Bundle
 from support.command import ENVIRONMENT, RuntimeCommand
 from support.oracle import HostSnapshot
-from support.report import parse_lines
+from support.report import mount_at, parse_lines
 
 pytestmark = pytest.mark.root
 
@@ -318,6 +318,21 @@ def test_notify_detached(
     runtime.call("start", bundle.id, env=env).ok()
     assert "READY=1" in supervisor.recv(4096).decode().split("\n")
     assert container.line()["verb"] == "sdnotify"
+
+
+@pytest.mark.parametrize("userns", [False, True])
+def test_notify_directory_is_not_the_containers(
+    runtime: RuntimeCommand, bundle: Bundle, workdir: Path, supervisor: socket.socket, oracle: HostSnapshot, userns: bool
+) -> None:
+    """V-23: the container can write to the socket, but neither fill our state root nor keep delete from emptying it."""
+    if userns:
+        bundle.userns().dir("/run/notify")
+    bundle.seq(["create", "/run/notify/x", "x"], ["sdnotify", "READY=1"], "report")
+    result = runtime.run(bundle, env={"NOTIFY_SOCKET": str(workdir / "notify")}).ok()
+    assert result.outcomes("create") == {"/run/notify/x": "EROFS"}
+    assert "READY=1" in supervisor.recv(4096).decode().split("\n")
+    assert {"ro", "nosuid", "nodev", "noexec"} <= mount_at(result.report["mountinfo"], "/run/notify").options
+    oracle.assert_clean()
 
 
 def test_notify_of_a_container_that_ends(
