@@ -340,13 +340,14 @@ class Context:
                 pass
         for pid in machine.children():
             os.kill(pid, 9)
+            os.waitpid(pid, 0)
         machine.reap()
-        for container_id in self._ids:
-            for path in sorted(machine.cgroups_named(container_id), key=lambda path: -len(str(path))):
-                try:
-                    path.rmdir()
-                except OSError:
-                    pass
+        # Everything with our tag, also what a runtime left above the path that it was given; the deepest first.
+        for path in sorted(machine.cgroups_named(TAG), key=lambda path: -len(path.parts)):
+            try:
+                path.rmdir()
+            except OSError:
+                pass
         inside = [target for target in machine.own_mounts() if target.startswith(f"{self.place}/")]
         for target in reversed(inside):
             try:
