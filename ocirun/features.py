@@ -22,7 +22,7 @@ HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "post
 
 
 def features_document() -> dict[str, Any]:
-    """Return the document.  Only `supportedFlags` of seccomp depends on the host, as its definition says."""
+    """Return the document.  Of seccomp, `archs` and `supportedFlags` are what can be had here."""
     library = _libseccomp()
     return {
         "ociVersionMin": "1.0.0",
@@ -37,7 +37,7 @@ def features_document() -> dict[str, Any]:
                 "enabled": True,
                 "actions": sorted(ACTIONS),
                 "operators": sorted(OPERATORS),
-                "archs": sorted(f"SCMP_ARCH_{name.upper()}" for name in ARCHITECTURES),
+                "archs": _architectures(library),
                 "knownFlags": sorted(FLAGS),
                 "supportedFlags": _supported_flags(library),
             },
@@ -63,6 +63,13 @@ def _libseccomp() -> Library | None:
         return Library()
     except OSError:
         return None
+
+
+def _architectures(library: Library | None) -> list[str]:
+    """Return the architectures for which a profile can be compiled: an older libseccomp knows fewer."""
+    if library is None:
+        return []
+    return sorted(f"SCMP_ARCH_{name.upper()}" for name in ARCHITECTURES if library.architecture(name))
 
 
 def _supported_flags(library: Library | None) -> list[str]:
