@@ -376,7 +376,7 @@ def write_pid_file(path: str, pid: int) -> None:
 
     Errors: OSError.  An existing file or link of this name is replaced, not followed.
     """
-    temporary = f"{path}.{os.getpid()}.tmp"
+    temporary = f"{path}.{os.urandom(6).hex()}.tmp"  # a number could be in the way since a crash
     fd = os.open(
         temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644
     )

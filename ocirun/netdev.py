@@ -54,13 +54,15 @@ class NetDevices:
         self._inside: RouteSocket | None = None
         self._moved: list[DeviceRecord] = []
         self.devices: list[DeviceRecord] = []
-        for name, device in linux.net_devices.items():
-            try:
+        name = ""
+        try:
+            for name, device in linux.net_devices.items():
                 self.devices.append(_look(self._host, name, device.name or name))
-            except KernelError as error:
-                self._host.close()
+        except BaseException as error:
+            self._host.close()
+            if isinstance(error, KernelError):
                 _locate(error, f"/linux/netDevices/{pointer_token(name)}")
-                raise
+            raise
         [self._path] = [each.path for each in linux.namespaces if each.type == "network"]
 
     def close(self) -> None:
