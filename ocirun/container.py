@@ -316,10 +316,16 @@ class Container:
             # Create was interrupted; once it has succeeded, devices stay in their namespace and share its fate.
             self._runtime.return_net_devices(record)
         if "intelRdt" in record and status.is_this_boot(record):
-            from ocirun.rdt import remove
-
-            remove(record["intelRdt"]["made" if record["init"] is None else "removed"])
+            self._remove_rdt_groups(record)
         entry.remove()
+
+    def _remove_rdt_groups(self, record: Record) -> None:
+        from ocirun.rdt import remove
+
+        groups = record["intelRdt"]
+        which = "made" if record["init"] is None else "removed"
+        for left in remove(groups[which], groups.get("inodes", {})):
+            self._runtime.warn(f"{self.id}: {left} is left: nothing proves that this container's create made it")
 
     def _end(self, record: Record, fd: int, manager: CgroupManager) -> None:
         """Kill init if it lives, and reap it if it is our child."""

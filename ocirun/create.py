@@ -156,12 +156,17 @@ class Creation:
         """Make the cgroup that init is born in; those of version 1 are made while it works."""
         if self._rdt is not None:
             self._undo.append(self._rdt.undo)
-            self._rdt.make()
+            self._rdt.make(self._save_rdt)
         self._undo.append(lambda: self.cgroup.remove(keep_existing=True))
         self.cgroup.create_birthplace()
         if self.rootless:
             # Some hierarchies may be out of reach, which the plan has to know.
             self.cgroup.create()
+
+    def _save_rdt(self) -> None:
+        assert self._rdt is not None
+        self.record["intelRdt"] = self._rdt.record()
+        self.entry.write_record(self.record)
 
     def _spawn(self, plan: Plan) -> InitProcess:
         birthplace = self.cgroup.clone_into()

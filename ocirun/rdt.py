@@ -3,7 +3,8 @@
 
 A class that exists already is joined if its schemata are the ones asked for, and never changed: others are in it.  What
 was made here is removed where create fails; `delete` removes the monitoring group, and the class only if it has the
-container's name.
+container's name.  Only what is proven to be ours is removed, by the inode that the record has from right after mkdir:
+rmdir succeeds on a class with tasks in it, and throws them into the default class.
 
 Spec: config-linux.md#intelrdt; Kernel: Documentation/filesystems/resctrl.rst
 """
@@ -11,13 +12,13 @@ Spec: config-linux.md#intelrdt; Kernel: Documentation/filesystems/resctrl.rst
 from __future__ import annotations
 
 import os
-from errno import EEXIST, EINVAL, ENOENT
+from errno import EINVAL, ENOENT
 
 from ocirun.errors import KernelError, OcirunError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
     from ocirun.spec.model import IntelRdt
@@ -45,6 +46,7 @@ class RdtGroup:
         self.directory = root if name == "/" else f"{root}/{name}"
         self.monitoring = f"{self.directory}/mon_groups/{container_id}" if config.enable_monitoring else None
         self.lines = _lines(config)
+        self._inodes: dict[str, int] = {}  # of what make() has made
         self._makes_class = not os.path.isdir(self.directory)
         if self._makes_class and config.clos_id is not None and not self.lines:
             pointer = f"{_POINTER}/closID"
@@ -56,24 +58,33 @@ class RdtGroup:
             self._compare()
 
     def record(self) -> dict[str, Any]:
-        """Return the directories that may come to exist: all, and those that `delete` removes."""
+        """Return the directories that may come to exist, those of them that `delete` removes, and the inodes known."""
         own = [self.directory] if self._makes_class else []
         monitoring = [self.monitoring] if self.monitoring is not None else []
         kept = own if self._config.clos_id is not None else []
-        return {"made": own + monitoring, "removed": [each for each in own if each not in kept] + monitoring}
+        return {
+            "made": own + monitoring,
+            "removed": [each for each in own if each not in kept] + monitoring,
+            "inodes": dict(self._inodes),
+        }
 
-    def make(self) -> None:
-        """Make what is missing.  Errors: KernelError that names the property; undo() removes what was made."""
+    def make(self, save: Callable[[], None]) -> None:
+        """Make what is missing, and call *save* whenever record() says something new.
+
+        Errors: KernelError that names the property, and those of *save*; undo() removes what was made.
+        """
         if self._makes_class:
             try:
                 self._make_directory(self.directory)
             except FileExistsError:
                 # Somebody else was faster, so it is theirs.
                 self._makes_class = False
+                save()
                 self._compare()
             except OSError as error:
                 raise self._error(error.errno or 0, "mkdir", self.directory, f"{_POINTER}/closID") from error
         if self._makes_class:
+            self._prove(self.directory, save)
             for pointer, line in self.lines:
                 self._write(f"{self.directory}/schemata", line, pointer)
         if self.monitoring is not None:
@@ -81,9 +92,8 @@ class RdtGroup:
                 self._make_directory(self.monitoring)
             except OSError as error:
                 pointer = f"{_POINTER}/enableMonitoring"
-                if error.errno == EEXIST:
-                    self.monitoring = None  # not ours to remove
                 raise self._error(error.errno or 0, "mkdir", error.filename, pointer) from error
+            self._prove(self.monitoring, save)
 
     def place(self, pid: int) -> None:
         """Put a process with one thread into the class, and into the monitoring group; its children are in them too."""
@@ -93,7 +103,7 @@ class RdtGroup:
 
     def undo(self) -> None:
         """Remove what make() has made.  Errors: KernelError"""
-        remove(self.record()["made"], self._remove_directory)
+        remove(self._inodes, self._inodes, self._remove_directory)
 
     def _compare(self) -> None:
         if not self.lines:
@@ -123,6 +133,10 @@ class RdtGroup:
         words = _read(f"{self._root}/info/last_cmd_status").strip()
         return KernelError(errno, op, path, json_pointer=pointer, hint=None if words in ("", "ok") else words)
 
+    def _prove(self, path: str, save: Callable[[], None]) -> None:
+        self._inodes[path] = os.stat(path, follow_symlinks=False).st_ino
+        save()
+
     def _make_directory(self, path: str) -> None:
         os.mkdir(path, 0o755)
 
@@ -130,14 +144,30 @@ class RdtGroup:
         os.rmdir(path)
 
 
-def remove(directories: Iterable[str], remove_directory: Callable[[str], None] = os.rmdir) -> None:
-    """Remove groups, the last first; those that are gone are no error.  Errors: KernelError"""
+def remove(
+    directories: Iterable[str],
+    inodes: Mapping[str, int],
+    remove_directory: Callable[[str], None] = os.rmdir,
+) -> list[str]:
+    """Remove groups, the last first, where they are the ones with these inodes; returns those without a known inode.
+
+    Such a one may be ours (create died between mkdir and the next write of the record) or that of somebody else who was
+    faster.  What is gone, or has another inode and so replaced ours, is no error.  Errors: KernelError
+    """
+    unproven = []
     for directory in reversed(list(directories)):
+        op = "stat"
         try:
-            remove_directory(directory)
+            inode = os.stat(directory, follow_symlinks=False).st_ino
+            if directory not in inodes:
+                unproven.append(directory)
+            elif inode == inodes[directory]:
+                op = "rmdir"
+                remove_directory(directory)
         except OSError as error:
             if error.errno != ENOENT:
-                raise KernelError(error.errno or 0, "rmdir", directory, json_pointer=_POINTER) from error
+                raise KernelError(error.errno or 0, op, directory, json_pointer=_POINTER) from error
+    return unproven
 
 
 def parse_schemata(lines: Iterable[str]) -> Schemata:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,7 +55,8 @@ def test_life_in_a_class(
         if not user_namespace:
             assert pids == {container.pid}
         record = json.loads((Path(library.store.root) / name / "state.json").read_text())
-        assert record["intelRdt"] == {"made": [str(group)], "removed": [str(group)]}
+        inodes = {str(group): group.stat().st_ino}
+        assert record["intelRdt"] == {"made": [str(group)], "removed": [str(group)], "inodes": inodes}
         (group / "tasks").unlink()  # the kernel's own files are no obstacle to rmdir
         container.delete(force=True)
     assert not group.exists()
@@ -67,3 +69,42 @@ def test_create_that_fails(library: Runtime, mkbundle: Callable[..., Bundle], re
     with pytest.raises(HookError):
         library.create(unique(), str(bundle.write().path))
     assert [each.name for each in resctrl.iterdir()] == ["shared"]
+
+
+@pytest.mark.parametrize("died", ["before mkdir", "after mkdir", "after the record"])
+@pytest.mark.parametrize("cleaner", ["gc", "delete"])
+def test_create_that_dies(
+    library: Runtime, mkbundle: Callable[..., Bundle], resctrl: Path, died: str, cleaner: str
+) -> None:
+    """What the record proves to be ours goes; a class that may be somebody else's is left, and a warning names it."""
+    bundle = mkbundle().linux(intelRdt={}).write()
+    name = unique()
+    group = resctrl / name
+    child = os.fork()
+    if child == 0:
+        with pytest.MonkeyPatch.context() as patch:
+            make = rdt.RdtGroup._make_directory
+            if died == "before mkdir":
+                patch.setattr(rdt.RdtGroup, "_make_directory", lambda *_: os._exit(0))
+            elif died == "after mkdir":
+                patch.setattr(rdt.RdtGroup, "_make_directory", lambda *args: [make(*args), os._exit(0)])
+            else:
+                patch.setattr(rdt.RdtGroup, "_write", lambda *_: os._exit(0))
+                patch.setattr(rdt.RdtGroup, "place", lambda *_: os._exit(0))
+            try:
+                library.create(name, str(bundle.path))
+            finally:
+                os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    if died == "before mkdir":
+        group.mkdir()  # by somebody else
+    elif died == "after the record":
+        (group / "tasks").unlink()  # the kernel's own files are no obstacle to rmdir
+    if cleaner == "gc":
+        assert library.gc() == [name]
+    else:
+        library.delete(name, force=True)
+    assert not (Path(library.store.root) / name).exists()
+    assert group.exists() == (died != "after the record")
+    left = [each for each in library.warnings if str(group) in each]
+    assert len(left) == (died != "after the record")

@@ -62,6 +62,10 @@ def root(tmp_path: Path) -> Path:
     return tree
 
 
+def unsaved() -> None:
+    """Stand in for the writing of the record where it is of no interest."""
+
+
 def schemata(root: Path, name: str, text: str) -> None:
     """Make a class as an administrator would."""
     fill(root / name)
@@ -72,19 +76,21 @@ def test_class_of_the_container(root: Path) -> None:
     """Without closID the class has the container's ID; it is in the record before it is made, and delete removes it."""
     group = Group(root, memBwSchema="MB:0=20;1=70")
     assert not (root / "c1").exists()
-    assert group.record() == {"made": [f"{root}/c1"], "removed": [f"{root}/c1"]}
-    group.make()
+    assert group.record() == {"made": [f"{root}/c1"], "removed": [f"{root}/c1"], "inodes": {}}
+    group.make(unsaved)
     group.place(42)
     assert group.written == [("/c1/schemata", "MB:0=20;1=70"), ("/c1/tasks", "42")]
-    remove(group.record()["removed"], shutil.rmtree)
+    inodes = group.record()["inodes"]
+    assert inodes == {f"{root}/c1": (root / "c1").stat().st_ino}
+    assert remove(group.record()["removed"], inodes, shutil.rmtree) == []
     assert not (root / "c1").exists()
-    remove(group.record()["removed"])  # gone already
+    assert remove(group.record()["removed"], inodes) == []  # gone already
 
 
 def test_empty_settings(root: Path) -> None:
     """A class without schemata of its own is made; its schemata are not written to."""
     group = Group(root)
-    group.make()
+    group.make(unsaved)
     group.place(42)
     assert group.written == [("/c1/tasks", "42")]
 
@@ -94,7 +100,7 @@ def test_order_of_schemata(root: Path) -> None:
     group = Group(
         root, closID="new", schemata=["L2:0=f", "L3:1=1f"], memBwSchema="MB:0=20", l3CacheSchema="L3:0=7f0;1=1f"
     )
-    group.make()
+    group.make(unsaved)
     assert [text for _, text in group.written] == ["L3:0=7f0;1=1f", "MB:0=20", "L2:0=f", "L3:1=1f"]
     assert {path for path, _ in group.written} == {"/new/schemata"}
 
@@ -102,8 +108,8 @@ def test_order_of_schemata(root: Path) -> None:
 def test_class_with_a_name_outlives_the_container(root: Path) -> None:
     """A class that was made for a closID stays after delete; a create that fails takes it away again."""
     group = Group(root, closID="new", schemata=["L3:0=f"])
-    assert group.record() == {"made": [f"{root}/new"], "removed": []}
-    group.make()
+    assert group.record() == {"made": [f"{root}/new"], "removed": [], "inodes": {}}
+    group.make(unsaved)
     group.undo()
     assert not (root / "new").exists()
 
@@ -133,8 +139,8 @@ def test_class_that_exists(root: Path, members: dict[str, Any], pointer: str | N
         assert caught.value.json_pointer == pointer
         return
     group = Group(root, closID="shared", **members)
-    assert group.record() == {"made": [], "removed": []}
-    group.make()
+    assert group.record() == {"made": [], "removed": [], "inodes": {}}
+    group.make(unsaved)
     group.place(42)
     group.undo()
     assert group.written == [("/shared/tasks", "42")]
@@ -147,15 +153,16 @@ def test_class_that_is_missing(root: Path) -> None:
     assert caught.value.json_pointer == "/linux/intelRdt/closID"
     fill(root / "there")
     group = Group(root, closID="there")
-    group.make()
-    assert group.record() == {"made": [], "removed": []}
+    group.make(unsaved)
+    assert group.record() == {"made": [], "removed": [], "inodes": {}}
 
 
 def test_default_class(root: Path) -> None:
     """closID "/" is the root of the file system: compared like any other, never made, never removed."""
     group = Group(root, closID="/", l3CacheSchema="L3:0=7ff", enableMonitoring=True)
-    assert group.record() == {"made": [f"{root}/mon_groups/c1"], "removed": [f"{root}/mon_groups/c1"]}
-    group.make()
+    monitoring = [f"{root}/mon_groups/c1"]
+    assert group.record() == {"made": monitoring, "removed": monitoring, "inodes": {}}
+    group.make(unsaved)
     group.place(42)
     assert group.written == [("/tasks", "42"), ("/mon_groups/c1/tasks", "42")]
     with pytest.raises(OcirunError, match="other schemata"):
@@ -169,10 +176,10 @@ def test_monitoring(root: Path) -> None:
     assert group.record()["removed"] == [f"{root}/shared/mon_groups/c1"]
     own = Group(root, enableMonitoring=True)
     assert own.record()["removed"] == [f"{root}/c1", f"{root}/c1/mon_groups/c1"]
-    own.make()
+    own.make(unsaved)
     own.place(42)
     order: list[str] = []
-    remove(own.record()["removed"], order.append)
+    remove(own.record()["removed"], own.record()["inodes"], order.append)
     assert order == [f"{root}/c1/mon_groups/c1", f"{root}/c1"]
 
 
@@ -182,7 +189,7 @@ def test_monitoring_group_of_somebody_else(root: Path) -> None:
     (root / "shared" / "mon_groups" / "c1").mkdir()
     group = Group(root, closID="shared", enableMonitoring=True)
     with pytest.raises(KernelError, match="/linux/intelRdt/enableMonitoring") as caught:
-        group.make()
+        group.make(unsaved)
     assert caught.value.hint is None
     group.undo()
     assert (root / "shared" / "mon_groups" / "c1").exists()
@@ -192,24 +199,93 @@ def test_class_that_appears_meanwhile(root: Path) -> None:
     """Between the look and the making: whoever was faster owns it, and it is compared."""
     group = Group(root, memBwSchema="MB:0=20")
     schemata(root, "c1", "MB:0=20\n")
-    group.make()
-    assert group.record() == {"made": [], "removed": []}
+    group.make(unsaved)
+    assert group.record() == {"made": [], "removed": [], "inodes": {}}
     assert group.written == []
     shutil.rmtree(root / "c1")
     group = Group(root, memBwSchema="MB:0=20")
     schemata(root, "c1", "MB:0=30\n")
     with pytest.raises(OcirunError, match="other schemata"):
-        group.make()
+        group.make(unsaved)
+
+
+class Crash(BaseException):
+    """The end of the creating process; nothing is undone."""
+
+
+@pytest.mark.parametrize("members", [{}, {"closID": "new", "schemata": ["L3:0=f"]}, {"enableMonitoring": True}])
+def test_record_has_the_inode_before_anything_else(root: Path, members: dict[str, Any]) -> None:
+    """What was saved after each mkdir proves what was made until then, before anything is written to it."""
+    group = Group(root, **members)
+    saved: list[dict[str, int]] = []
+
+    def save() -> None:
+        assert len(saved) == 1 or group.written == []
+        saved.append(group.record()["inodes"])
+
+    group.make(save)
+    made = group.record()["made"]
+    assert saved == [{each: Path(each).stat().st_ino for each in made[: index + 1]} for index in range(len(made))]
+
+
+def test_class_of_somebody_else_after_a_crash(root: Path) -> None:
+    """Create died before or at its mkdir, and another made the class: it is not in the record by inode, and stays."""
+    group = Group(root, memBwSchema="MB:0=20")
+    intent = group.record()
+    schemata(root, "c1", "MB:0=20\n")
+
+    def die() -> None:
+        raise Crash
+
+    with pytest.raises(Crash):
+        group.make(die)
+    group.undo()
+    assert remove(intent["made"], intent["inodes"], shutil.rmtree) == [f"{root}/c1"]
+    assert (root / "c1" / "schemata").read_text() == "MB:0=20\n"
+
+
+def test_class_that_was_not_saved(root: Path) -> None:
+    """Create died between mkdir and the record: nothing proves whose class it is, so it is named and left."""
+    group = Group(root, enableMonitoring=True)
+    intent = group.record()
+    (root / "c1").mkdir()
+    assert remove(intent["made"], intent["inodes"], shutil.rmtree) == [f"{root}/c1"]
+    assert (root / "c1").is_dir()
+
+
+def test_class_that_was_replaced(root: Path) -> None:
+    """Ours was removed by hand, and another made one of its name: known not to be ours, so it stays without a word."""
+    group = Group(root)
+    group.make(unsaved)
+    (root / "c1").rename(root / "old")  # keeps the inode in use
+    fill(root / "c1")
+    record = group.record()
+    assert remove(record["removed"], record["inodes"], shutil.rmtree) == []
+    group.undo()
+    assert (root / "c1" / "tasks").exists()
+
+
+def test_record_that_cannot_be_saved(root: Path) -> None:
+    """The class is known to be ours all the same, and undone."""
+    group = Group(root)
+
+    def fail() -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        group.make(fail)
+    group.undo()
+    assert not (root / "c1").exists()
 
 
 def test_the_kernels_own_words(root: Path) -> None:
     """A refused write names the property, and says what the kernel says about it."""
     group = Group(root, schemata=["L3:0=f"])
-    group.make()
+    group.make(unsaved)
     (root / "info" / "last_cmd_status").write_text("mask f has non-consecutive 1-bits\n")
     (root / "c1" / "schemata").unlink()
     with pytest.raises(KernelError, match="/linux/intelRdt/schemata/0: write") as caught:
-        group.make() if not group._makes_class else group._write(f"{root}/c1/schemata", "x", "/linux/intelRdt/schemata/0")
+        group.make(unsaved) if not group._makes_class else group._write(f"{root}/c1/schemata", "x", "/linux/intelRdt/schemata/0")
     assert caught.value.hint == "mask f has non-consecutive 1-bits"
 
 
