@@ -112,7 +112,7 @@ int clone_of(struct context *ctx, int fd, unsigned flags);
 /* sync.c */
 int send_message(struct context *ctx, int fd, uint32_t kind, uint32_t value, int pid, int rights);
 int receive_message(struct context *ctx, int fd, uint32_t kind, int *rights);
-int send_rights(int socket, const char *text, size_t size, int fd);
+int send_rights(int socket, const char *text, size_t size, int fd, int flags);
 void report_failure(struct context *ctx, int error);
 
 /* the operations; each returns 0 or -errno with ctx->site set */

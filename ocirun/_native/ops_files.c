@@ -112,7 +112,7 @@ int op_console(struct context *ctx) {
 	/* The engine gets the main side, with the name of the other as the payload. */
 	size_t length = text_copy(name, sizeof name, "/dev/pts/");
 	length += text_number(name + length, (uint64_t)number);
-	TRY(ctx, SENDMSG, send_rights(*socket, name, length, ptmx));
+	TRY(ctx, SENDMSG, send_rights(*socket, name, length, ptmx, 0));
 	sys_close(*socket);
 	*socket = FD_NONE;
 	for (int fd = 0; fd < 3; fd++)

@@ -374,34 +374,59 @@ int op_hook(struct context *ctx) {
 	return size == sizeof error ? fail(ctx, OCIRUN_SITE_HOOK_EXEC, error) : result;
 }
 
+#define AGENT_SECONDS 10
+
 /* Between loading a filter with a listener and the agent holding that listener, every call of this thread may be one
- * that the agent has to answer.  So a second thread, which has no filter, sends it and closes it; this one only looks
- * at memory until that is done. */
+ * that the agent has to answer, or that the filter forbids: it cannot even sleep.  So a second thread, which has no
+ * filter, sends the listener and closes it; this one only looks at memory until that is done. */
 struct handover {
 	volatile int listener; /* FD_NONE until the filter is loaded */
-	volatile int done;     /* 1, or -errno */
+	volatile int done;
 	struct context *ctx;
 	const char *text;
 	size_t size;
-	_Alignas(16) char stack[8192];
+	_Alignas(16) char stack[16384];
 };
+
+/* The listener goes with the first bytes; a socket may take fewer than a long text has, and an agent may never read
+ * what it holds. */
+static int send_to_agent(int agent, const char *text, size_t size, int listener) {
+	struct sys_pollfd poll = { agent, POLLOUT, 0 };
+	struct sys_timespec left = { AGENT_SECONDS, 0 };
+	for (size_t sent = 0; sent < size;) {
+		/* ppoll(2) leaves the remaining time in `left`: it is for the whole text. */
+		long ready = sys5(__NR_ppoll, &poll, 1, &left, NULL, 0);
+		if (ready == -EINTR)
+			continue;
+		if (ready <= 0)
+			return ready == 0 ? -ETIMEDOUT : (int)ready;
+		int taken = send_rights(agent, text + sent, size - sent, sent == 0 ? listener : FD_NONE, MSG_DONTWAIT);
+		if (taken == -EAGAIN)
+			continue;
+		if (taken < 0)
+			return taken;
+		sent += (size_t)taken;
+	}
+	return 0;
+}
 
 static void hand_over(void *argument) {
 	struct handover *handover = argument;
+	struct context *ctx = handover->ctx;
 	while (handover->listener == FD_NONE)
 		sys0(__NR_sched_yield);
-	int result = 1;
 	if (handover->listener >= 0) {
-		/* The listener goes with the first bytes; a socket may take fewer than a long text has. */
-		int listener = handover->listener;
-		for (size_t sent = 0; sent < handover->size && result >= 0; sent += (size_t)result) {
-			result = send_rights(op_slot(handover->ctx, 0), handover->text + sent, handover->size - sent,
-					     sent == 0 ? listener : FD_NONE);
+		int agent = op_slot(ctx, 0);
+		int error = send_to_agent(agent, handover->text, handover->size, handover->listener);
+		if (error < 0) {
+			/* Here, since the other thread's filter may forbid to say so. */
+			report_failure(ctx, -fail(ctx, OCIRUN_SITE_SENDMSG, -error));
+			sys1(__NR_exit_group, 1);
 		}
 		sys_close(handover->listener);
-		sys_close(op_slot(handover->ctx, 0));
+		sys_close(agent);
 	}
-	handover->done = result < 0 ? result : 1;
+	handover->done = 1;
 	sys1(__NR_exit, 0);
 }
 
@@ -452,9 +477,7 @@ static int seccomp_with_listener(struct context *ctx, struct sock_fprog *program
 	handover.listener = listener < 0 ? -2 : (int)listener;
 	while (!handover.done)
 		__asm__ volatile("" ::: "memory");
-	if (listener < 0)
-		return (int)listener;
-	return handover.done < 0 ? (int)AT(ctx, SENDMSG, handover.done) : 0;
+	return listener < 0 ? (int)listener : 0;
 }
 
 int op_seccomp(struct context *ctx) {

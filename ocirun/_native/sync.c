@@ -4,22 +4,22 @@
  */
 #include "init.h"
 
-static long send_retrying(int fd, const struct sys_msghdr *message) {
+static long send_retrying(int fd, const struct sys_msghdr *message, int flags) {
 	long result;
 	do
-		result = sys3(__NR_sendmsg, fd, message, MSG_NOSIGNAL);
+		result = sys3(__NR_sendmsg, fd, message, MSG_NOSIGNAL | flags);
 	while (result == -EINTR);
 	return result;
 }
 
 /* Returns how many bytes were sent. */
-int send_rights(int socket, const char *text, size_t size, int fd) {
+int send_rights(int socket, const char *text, size_t size, int fd, int flags) {
 	struct sys_rights rights = { offsetof(struct sys_rights, padding), SOL_SOCKET, SCM_RIGHTS, fd, 0 };
 	struct sys_iovec iov = { (void *)(uintptr_t)text, size };
 	struct sys_msghdr message = { NULL, 0, &iov, 1, &rights, sizeof rights, 0 };
 	if (fd < 0)
 		message.control = NULL, message.controllen = 0;
-	return (int)send_retrying(socket, &message);
+	return (int)send_retrying(socket, &message, flags);
 }
 
 int send_message(struct context *ctx, int fd, uint32_t kind, uint32_t value, int pid, int rights) {
@@ -27,7 +27,7 @@ int send_message(struct context *ctx, int fd, uint32_t kind, uint32_t value, int
 	message.kind = kind;
 	message.value = value;
 	message.pid = pid;
-	TRY(ctx, SENDMSG, send_rights(fd, (const char *)&message, sizeof message, rights));
+	TRY(ctx, SENDMSG, send_rights(fd, (const char *)&message, sizeof message, rights, 0));
 	return 0;
 }
 

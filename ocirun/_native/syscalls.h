@@ -79,10 +79,12 @@ _Static_assert(OCIRUN_OP_COUNT < 256 && OCIRUN_SITE_COUNT < 256, "wire");
 #define SOCK_CLOEXEC 02000000
 #define SOL_SOCKET 1
 #define SCM_RIGHTS 1
+#define MSG_DONTWAIT 0x40
 #define MSG_NOSIGNAL 0x4000
 #define MSG_CMSG_CLOEXEC 0x40000000
 
 #define POLLIN 0x001
+#define POLLOUT 0x004
 #define POLLHUP 0x010
 
 #define PROT_READ 1

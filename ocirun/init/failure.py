@@ -7,7 +7,7 @@ The words for a missing or unusable program are runc's, because engines look for
 from __future__ import annotations
 
 import os
-from errno import EACCES, EBUSY, EDQUOT, EINVAL, ELOOP, ENODEV, ENOENT, ENOEXEC, ENOSYS, EPERM
+from errno import EACCES, EBUSY, EDQUOT, EINVAL, ELOOP, ENODEV, ENOENT, ENOEXEC, ENOSYS, EPERM, ETIMEDOUT
 
 from ocirun._native import lib, site_name
 from ocirun.errors import HookError, InitError, OcirunError, errno_text
@@ -30,6 +30,9 @@ _VERIFIED = {
 
 #: Sites that are one use of a system call.
 _CALLS = {lib.OCIRUN_SITE_IDMAP: "mount_setattr"}
+
+#: Of what an operation does, that which belongs to a field of its own.
+_POINTERS = {(lib.OCIRUN_SITE_SENDMSG, "/linux/seccomp"): "/linux/seccomp/listenerPath"}
 
 _HOOK_SITES = (
     lib.OCIRUN_SITE_HOOK_EXIT,
@@ -61,6 +64,7 @@ _HINTS = {
     (lib.OCIRUN_SITE_SCHED_SETATTR, EBUSY): "the host has not so much time left for SCHED_DEADLINE",
     (lib.OCIRUN_SITE_IOPRIO_SET, EPERM): "the real-time class takes CAP_SYS_NICE over the host",
     (lib.OCIRUN_SITE_SECCOMP, EACCES): "a filter without noNewPrivileges takes CAP_SYS_ADMIN",
+    (lib.OCIRUN_SITE_SENDMSG, ETIMEDOUT): "the seccomp agent did not read the state that came with the listener",
 }  # fmt: skip
 
 #: What modules say by an errno of the write that changes a label.
@@ -87,7 +91,7 @@ def describe_failure(message: Message, container_id: str) -> OcirunError:
         _CALLS.get(site) or site_name(site),
         message.detail,
         container_id=container_id,
-        json_pointer=message.origin or None,
+        json_pointer=_POINTERS.get((site, message.origin)) or message.origin or None,
         hint=_HINTS.get((site, errno)) or _LABEL_HINTS.get((message.origin, errno)),
     )
     if text is not None:

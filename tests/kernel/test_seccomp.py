@@ -615,3 +615,34 @@ def test_large_profile(runtime: RuntimeCommand, bundle: Bundle) -> None:
     rules = [rule(ERRNO, "munlockall", args=[arg(0, "EQ", n)], errnoRet=errno.EXDEV) for n in range(100, 400)]
     bundle.linux(seccomp=profile(ALLOW, *rules))
     assert call(runtime, bundle, ["munlockall", "399"], ["munlockall", "400"]) == ["EXDEV", 0]
+
+
+@pytest.mark.kernel("5.6")
+@pytest.mark.ocirun_only("runc and crun wait for such an agent without end")
+@pytest.mark.parametrize("default", [ALLOW, ERRNO])
+def test_agent_that_does_not_read(
+    runtime: RuntimeCommand, bundle: Bundle, workdir: Path, default: str
+) -> None:
+    """An agent that takes no more than its socket buffer does not keep `start`: it fails, whatever the filter allows."""
+    path = workdir / "agent"
+    bundle.seq("ready").linux(
+        seccomp=profile(
+            default,
+            rule("SCMP_ACT_NOTIFY", "getsid"),
+            # What the program needs, and the loading itself; writing is not in it.
+            *([rule(ALLOW, "execve", "capset", "capget", "exit_group")] if default == ERRNO else []),
+            listenerPath=str(path),
+            listenerMetadata="m" * (1 << 20),
+        )
+    )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+        listening.bind(str(path))
+        listening.listen(1)
+        container = runtime.create(bundle)
+        connection, _ = listening.accept()
+        with connection:
+            runtime.call("start", bundle.id, timeout=40).refused(
+                "/linux/seccomp/listenerPath", "sendmsg", "ETIMEDOUT"
+            )
+    assert container.status() == "stopped"
+    container.delete().ok()
