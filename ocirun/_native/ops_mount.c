@@ -334,7 +334,8 @@ static int needs_old_mount(const struct context *ctx) {
 }
 
 /* The value of an SELinux option of mount(2), which splits its text at commas that are not in quotes; labels have some.
- * fsconfig(2) splits nothing, and would take quotes for a part of the label. */
+ * fsconfig(2) splits nothing, and would take quotes for a part of the label.  There is no escape for a quote in one, so
+ * that the rules of mounts and of linux.mountLabel refuse it. */
 size_t quote(char *to, size_t room, const char *label) {
 	size_t size = text_copy(to, room, "\"");
 	size += size < room ? text_copy(to + size, room - size, label) : 0;

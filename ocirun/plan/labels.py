@@ -8,6 +8,7 @@ Kernel: Documentation/admin-guide/LSM/apparmor.rst, proc_pid_attr(5), mount opti
 from __future__ import annotations
 
 from ocirun.plan import ops
+from ocirun.spec.mount_options import context_label
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from ocirun.plan.ops import Op
     from ocirun.spec.model import Process
 
-#: Options of SELinux for any file system.
-_CONTEXTS = ("context", "fscontext", "defcontext", "rootcontext")
 #: File systems whose files the policy labels one by one, or that exist already when they are mounted.
 _NEVER_LABELLED = frozenset({"proc", "sysfs", "mqueue", "cgroup", "cgroup2"})
 
@@ -56,21 +55,13 @@ def build_keyring(name: str, process: Process | None) -> list[Op]:
 def mount_options(kind: str, options: Sequence[str], label: str | None) -> list[str]:
     """Return the options of a new file system with `linux.mountLabel` among them, unless they label it themselves.
 
-    Engines put labels in quotes, because those may have commas; mount(2) takes quotes away and fsconfig(2) does not,
-    so that here they are without, and ocirun-init adds them where it uses mount(2).
+    Labels are without quotes here, as fsconfig(2) takes them; ocirun-init adds quotes where it uses mount(2).
     """
-    result = [_unquote(option) if _is_context(option) else option for option in options]
-    if label is not None and kind not in _NEVER_LABELLED and not any(map(_is_context, result)):
+    own = [context_label(option) for option in options]
+    result = [
+        option if value is None else f"{option.partition('=')[0]}={value}"
+        for option, value in zip(options, own, strict=True)
+    ]
+    if label is not None and kind not in _NEVER_LABELLED and all(value is None for value in own):
         result.append(f"context={label}")
     return result
-
-
-def _is_context(option: str) -> bool:
-    return option.partition("=")[0] in _CONTEXTS
-
-
-def _unquote(option: str) -> str:
-    name, _, value = option.partition("=")
-    if len(value) > 1 and value[0] == value[-1] == '"':
-        return f"{name}={value[1:-1]}"
-    return option

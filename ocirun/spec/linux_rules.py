@@ -153,6 +153,12 @@ def _paths(linux: Linux) -> Iterator[Problem]:
                 yield _problem(f"/linux/{name}/{index}", f'"{path}" is not an absolute path')
 
 
+def _mount_label(linux: Linux) -> Iterator[Problem]:
+    if '"' in (linux.mount_label or ""):
+        # mount(2) knows no way to write one: it would end the label, and the rest would be options of the mount.
+        yield _problem("/linux/mountLabel", "must not have quotes in it")
+
+
 def _devices(linux: Linux) -> Iterator[Problem]:
     seen: dict[str, tuple[bool, int | None, int | None] | None] = {}
     for index, device in enumerate(linux.devices):
@@ -320,6 +326,7 @@ LINUX_RULES = (
     _id_mappings,
     _time_offsets,
     _paths,
+    _mount_label,
     _devices,
     _net_devices,
     _cgroups_path,

@@ -94,6 +94,9 @@ IDMAP = frozenset({"idmap", "ridmap"})
 
 BIND = frozenset({"bind", "rbind"})
 
+#: Options of SELinux for any file system; their values are labels.
+CONTEXTS = frozenset({"context", "fscontext", "defcontext", "rootcontext"})
+
 
 class MountOptions:
     """The options of one mount, sorted by what they act on."""
@@ -185,6 +188,17 @@ def _split_data(option: str) -> list[str]:
         escaped = character == "\\" and not escaped
         parts[-1] += character
     return [part for part in parts if part]
+
+
+def context_label(option: str) -> str | None:
+    """Return the label in an option of SELinux without the quotes that engines put around it; None for other options.
+
+    Engines put labels in quotes, because those may have commas; mount(2) takes quotes away and fsconfig(2) does not.
+    """
+    name, equals, value = option.partition("=")
+    if not equals or name not in CONTEXTS:
+        return None
+    return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
 
 
 def all_options() -> list[str]:

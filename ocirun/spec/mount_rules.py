@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from ocirun.errors import Problem
-from ocirun.spec.mount_options import IDMAP, SUPERBLOCK_UNNAMED, parse_options
+from ocirun.spec.mount_options import IDMAP, SUPERBLOCK_UNNAMED, context_label, parse_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +34,10 @@ def _check(mount: Mount, pointer: str) -> Iterator[Problem]:
         yield Problem("rule", f"{pointer}/options", "tmpcopyup is for a tmpfs, not for a bind mount")
     if options.copy_up and not is_bind and mount.type != "tmpfs":
         yield Problem("rule", f"{pointer}/options", f"tmpcopyup is for a tmpfs, not for {mount.type}")
+    for option in options.data:
+        if '"' in (context_label(option) or ""):
+            # mount(2) knows no way to write one: it would end the label, and the rest would be options.
+            yield Problem("rule", f"{pointer}/options", f"a label must not have quotes in it, found {option!r}")
     yield from _check_id_mapping(mount, options, pointer)
     if options.copy_up and options.superblock & SUPERBLOCK_UNNAMED:
         yield Problem("rule", f"{pointer}/options", "tmpcopyup does not go with silent or iversion")

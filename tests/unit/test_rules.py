@@ -12,7 +12,7 @@ from support.upstream import ENGINES_CONFIGS, REPOSITORY, SCHEMAS, needs_samples
 
 from ocirun.errors import InvalidConfig
 from ocirun.host import HostFacts
-from ocirun.spec import host_rules, rules
+from ocirun.spec import host_rules, mount_rules, rules
 from ocirun.spec.model import Config, Mount
 from ocirun.spec.sysctl import sysctl_namespace, sysctl_path
 from ocirun.validate import validate_bundle, validate_document
@@ -272,3 +272,22 @@ def test_mounts_compare_by_value() -> None:
     source = {"destination": "/a", "type": "tmpfs"}
     assert Mount.decode(source) == Mount.decode(source)
     assert "destination='/a'" in repr(Mount.decode(source))
+
+
+@pytest.mark.parametrize("name", ["context", "fscontext", "defcontext", "rootcontext"])
+def test_quotes_in_labels(name: str) -> None:
+    """A quote inside a label would end it on mount(2), and the rest would be options; those around it are taken off."""
+    labels = {"a:b:c": True, '"a:b:c1,c2"': True, '"': False, 'a"b': False, '"a"b"': False, '"a" b': False, 'a"': False}
+    for label, is_fine in labels.items():
+        mount = {"destination": "/a", "type": "tmpfs", "options": ["size=1m", f"{name}={label}"]}
+        found = mount_rules.check(Config.decode({**BASE, "mounts": [mount]}))
+        assert [each.pointer for each in found] == ([] if is_fine else ["/mounts/0/options"]), label
+    mount = {"destination": "/a", "type": "overlay", "options": ['lowerdir="/b"c']}
+    assert mount_rules.check(Config.decode({**BASE, "mounts": [mount]})) == []
+
+
+def test_quotes_in_the_mount_label() -> None:
+    """linux.mountLabel is a label as it is, without quotes around it."""
+    assert _check_linux(mountLabel="a:b:c:s0:c1,c2") == []
+    for label in ('a"b', '"a:b"', '"'):
+        assert _check_linux(mountLabel=label) == ["/linux/mountLabel"]
