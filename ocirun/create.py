@@ -14,7 +14,7 @@ from ocirun import _native, procfs
 from ocirun.cgroups import open_manager
 from ocirun.errors import BundleError, HookError, OcirunError
 from ocirun.hooks import HookRunner
-from ocirun.idmap import make_user_namespace, read_maps, write_maps
+from ocirun.idmap import make_user_namespace, open_user_namespace, read_maps, write_maps
 from ocirun.init.process import InitProcess
 from ocirun.init.protocol import AT_BARRIER, NEED_ID_MAPS
 from ocirun.inputs import Inputs
@@ -224,7 +224,10 @@ class Creation:
             # Without power over the host the ids are of no use, nor could we join just to look.
             if each.type == "user" and each.path is not None and not self.rootless:
                 pointer = f"/linux/namespaces/{index}/path"
-                return read_maps(each.path, pointer, self._open_init, self.entry.path)
+                # Once: the path may lead elsewhere when init joins (/proc/PID/ns/user of a process that moves on).
+                namespace = open_user_namespace(each.path, pointer)
+                self.inputs.add("user", namespace)
+                return read_maps(namespace, each.path, pointer, self._open_init, self.entry.path)
         return None
 
     def _available_capabilities(self) -> int:

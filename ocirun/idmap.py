@@ -62,19 +62,33 @@ def make_user_namespace(maps: IdMaps, open_init: Callable[[], int], fallback_dir
         write_maps(pid, maps)
         return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
 
-    return _visit(operations, 1, open_init, fallback_directory, take)
+    return _visit(operations, (), open_init, fallback_directory, take)
 
 
 def try_user_namespace(open_init: Callable[[], int], fallback_directory: str) -> None:
     """Make a user namespace that ends at once.  Errors: InitError, KernelError."""
     operations = [ops.unshare(CLONE_FLAGS["user"], ""), ops.barrier(ops.BARRIER_CGROUP)]
-    _visit(operations, 1, open_init, fallback_directory, lambda _: None)
+    _visit(operations, (), open_init, fallback_directory, lambda _: None)
 
 
-def read_maps(path: str, pointer: str, open_init: Callable[[], int], fallback_directory: str) -> IdMaps:
-    """Return the maps of the user namespace at *path*, in the numbers of our own namespace.
+def open_user_namespace(path: str, pointer: str) -> int:
+    """Return an owned descriptor of the file at *path*; whether it is a user namespace, read_maps finds out.
 
-    Only the files of a process that is in it tell them.  Errors: InitError, KernelError.
+    Errors: KernelError.
+    """
+    try:
+        return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError as error:
+        raise KernelError(error.errno or 0, "openat", path, json_pointer=pointer) from error
+
+
+def read_maps(
+    namespace: int, path: str, pointer: str, open_init: Callable[[], int], fallback_directory: str
+) -> IdMaps:
+    """Return the maps of this user namespace (borrowed, opened at *path*), in the numbers of our own namespace.
+
+    Only the files of a process that is in it tell them.  Errors: InitError, also if it is no user namespace;
+    KernelError.
     """
     slot = 1
     operations = [
@@ -86,26 +100,27 @@ def read_maps(path: str, pointer: str, open_init: Callable[[], int], fallback_di
     def read(pid: int) -> IdMaps:
         return IdMaps(_read(f"/proc/{pid}/uid_map"), _read(f"/proc/{pid}/gid_map"), pointer)
 
-    return _visit(operations, 2, open_init, fallback_directory, read)
+    return _visit(operations, (namespace,), open_init, fallback_directory, read)
 
 
 def _visit(
     operations: list[Op],
-    slot_count: int,
+    inputs: tuple[int, ...],
     open_init: Callable[[], int],
     fallback_directory: str,
     look: Callable[[int], T],
 ) -> T:
     """Call *look* with the pid of a process that has done these operations, then end it."""
     # A plan has to end in an execution; this one never gets there.
-    content = encode([*operations, ops.execute(("",), (), 0, "")], slot_count, 1, 0)
+    slots = 1 + len(inputs)
+    content = encode([*operations, ops.execute(("",), (), 0, "")], slots, slots, 0)
     ours, theirs = _native.socketpair()
     try:
         plan = _native.plan_file(content, fallback_directory)
         try:
             executable = open_init()
             try:
-                spawned = _native.spawn(executable, plan, (theirs, theirs, theirs), (), (theirs,))
+                spawned = _native.spawn(executable, plan, (theirs, theirs, theirs), (), (theirs, *inputs))
             finally:
                 os.close(executable)
         finally:

@@ -46,7 +46,7 @@ struct ocirun_op {
 enum ocirun_opcode {
 	OCIRUN_OP_INVALID = 0,
 	/* namespaces */
-	OCIRUN_OP_OPEN_NAMESPACE,	/* slot0 <- open(text0), must be of type number0 */
+	OCIRUN_OP_OPEN_NAMESPACE,	/* slot0 <- open(text0) unless it is an input; must be of type number0 */
 	OCIRUN_OP_JOIN_CGROUP,		/* text0 = "tasks" of a version 1 cgroup: moving oneself is cheap, being moved is not */
 	OCIRUN_OP_JOIN,			/* setns(slot0, number0) */
 	OCIRUN_OP_UNSHARE,		/* number0 = CLONE_NEW* */

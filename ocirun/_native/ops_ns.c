@@ -11,7 +11,10 @@
 
 int op_open_namespace(struct context *ctx) {
 	const char *path = ctx->detail = op_text(ctx, 0);
-	long fd = AT(ctx, OPENAT, sys_openat(AT_FDCWD, path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0));
+	/* An input was opened by the parent: what it knows of the namespace would not be true of the path for long. */
+	long fd = op_slot(ctx, 0);
+	if (fd < 0)
+		fd = AT(ctx, OPENAT, sys_openat(AT_FDCWD, path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0));
 	if (fd < 0)
 		return (int)fd;
 	ctx->slots[ctx->op->slot[0]] = (int)fd;

@@ -152,6 +152,7 @@ class _Builder:
         self.console_slot = self._input("console", config.process is not None and config.process.terminal)
         notify = circumstances.seccomp is not None and circumstances.seccomp.notify
         self.agent_slot = self._input("agent", notify)
+        self.namespaces.user = self._input("user", circumstances.joined_maps is not None)
         self.maps = self._user_namespace_maps()
         self.mapped = MappedMounts(config.mounts, self.maps, self.slots)
         self.text_slot = self.slots.new() if notify else ops.NO_SLOT

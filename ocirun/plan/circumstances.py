@@ -16,7 +16,7 @@ class Circumstances:
     """Everything beside config.json that a plan depends on: the host, and how create was called.
 
     `join_paths` are the files of version 1 cgroups by which init joins them, `joined_maps` the maps of a user namespace
-    that is joined, where they are known.
+    that is joined, where they are known: it is an input ("user") then, the very one that has these maps.
     """
 
     __slots__ = (

@@ -33,16 +33,18 @@ class Namespaces:
     """What `linux.namespaces` asks for.
 
     `created` and `joined` map the specification's word to its index in the list, `paths` to the path joined;
-    `netlink` is the slot of the socket by which the parent brings `linux.netDevices` into the network namespace.
+    `netlink` is the slot of the socket by which the parent brings `linux.netDevices` into the network namespace,
+    `user` that of a joined user namespace which the parent has opened.
     """
 
-    __slots__ = ("created", "joined", "netlink", "paths")
+    __slots__ = ("created", "joined", "netlink", "paths", "user")
 
     def __init__(self, linux: Linux) -> None:
         self.created: dict[str, int] = {}
         self.joined: dict[str, int] = {}
         self.paths: dict[str, str] = {}
         self.netlink = ops.NO_SLOT
+        self.user = ops.NO_SLOT
         for index, namespace in enumerate(linux.namespaces):
             if namespace.path is None:
                 self.created[namespace.type] = index
@@ -83,7 +85,7 @@ class Namespaces:
         if linux.net_devices:
             self.netlink = slots.new()
         for kind, index in self.joined.items():
-            opened[kind] = slots.new()
+            opened[kind] = self.user if kind == "user" and self.user >= 0 else slots.new()
             origin = f"/linux/namespaces/{index}/path"
             result.append(
                 ops.open_namespace(opened[kind], self.paths[kind], CLONE_FLAGS[kind], origin)
