@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from errno import ENOTEMPTY, ESTALE
 
 from ocirun.errors import (
     Busy,
@@ -224,7 +225,7 @@ class Entry:
             os.rename(self.path, doomed)
         except FileNotFoundError:
             return
-        remove_flat(doomed)
+        remove_tree(doomed)
 
 
 def remove_leftover(path: str) -> bool:
@@ -236,7 +237,7 @@ def remove_leftover(path: str) -> bool:
     entry = Entry(os.path.basename(path), path, fd)
     try:
         entry.lock(0)
-        remove_flat(path)
+        remove_tree(path)
     except (Busy, ContainerNotFound):
         return False
     finally:
@@ -244,36 +245,84 @@ def remove_leftover(path: str) -> bool:
     return True
 
 
-def remove_flat(path: str) -> None:
-    """Remove a container's directory: files, and one level of directories of files; links are not followed.
+def remove_tree(path: str) -> None:
+    """Remove a container's directory with all that is in it; no link is followed, and nothing below a mount is touched.
 
-    Of several that remove it at once (delete, and gc beside it) each does what the others have not done yet.
+    A container with CAP_SYS_ADMIN can write to its notify directory, and nest directories there as deep as it likes:
+    one descriptor is open at a time, paths have one component, and nothing recurses.  Of several that remove a
+    directory at once (delete, and gc beside it) each does what the others have not done yet.
+    Errors: OSError, for instance EBUSY of a mount, or ESTALE where a directory that is being emptied was moved.
     """
-    for directory in _directories_below(path):
-        for name in _names_in(directory):
-            try:
-                os.unlink(os.path.join(directory, name))
-            except FileNotFoundError:
-                pass
-        try:
-            os.rmdir(directory)
-        except FileNotFoundError:
-            pass
-
-
-def _directories_below(path: str) -> list[str]:
-    """Return the directories in *path*, and *path* as the last."""
+    parent, name = os.path.split(path)
     try:
-        with os.scandir(path) as entries:
-            return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)] + [path]
+        fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return []
-
-
-def _names_in(directory: str) -> list[str]:
+        return
+    entered: list[tuple[str, tuple[int, int]]] = []  # name, and identity of the directory that it is in
+    pending = [[name]]
     try:
-        return os.listdir(directory)
+        while True:
+            if pending[-1]:
+                name = pending[-1].pop()
+                if _remove_name(name, fd):
+                    continue
+                try:
+                    child = os.open(name, _ENTER, dir_fd=fd)
+                except FileNotFoundError:
+                    continue
+                entered.append((name, _identity(fd)))
+                os.close(fd)
+                fd = child
+                pending.append(_names_in(fd))
+                continue
+            pending.pop()
+            if not entered:
+                return
+            name, above = entered.pop()
+            child, fd = fd, os.open("..", _ENTER, dir_fd=fd)
+            os.close(child)
+            if _identity(fd) != above:
+                raise OSError(ESTALE, "was moved while it was removed", name)
+            if not _remove_name(name, fd):
+                raise OSError(ENOTEMPTY, os.strerror(ENOTEMPTY), name)
+    finally:
+        os.close(fd)
+
+
+_ENTER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def _remove_name(name: str, dir_fd: int) -> bool:
+    """Remove a file or an empty directory that may be gone already; False if it is a directory that is not empty."""
+    try:
+        os.unlink(name, dir_fd=dir_fd)
     except FileNotFoundError:
+        return True
+    except IsADirectoryError:
+        pass
+    else:
+        return True
+    try:
+        # Before a look into it: the kernel answers EBUSY for the root of a mount, whatever is in that.
+        os.rmdir(name, dir_fd=dir_fd)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if error.errno != ENOTEMPTY:
+            raise
+        return False
+    return True
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
+
+
+def _names_in(fd: int) -> list[str]:
+    try:
+        return os.listdir(fd)
+    except FileNotFoundError:  # removed since it was opened
         return []
 
 

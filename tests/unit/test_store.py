@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import re
+import shutil
 import stat
 import threading
 import time
@@ -27,7 +29,7 @@ from ocirun.errors import (
     InvalidContainerId,
     StateError,
 )
-from ocirun.store import RECORD, SCHEMA_VERSION, Entry, Store, check_id, remove_flat
+from ocirun.store import RECORD, SCHEMA_VERSION, Entry, Store, check_id, remove_tree
 
 # What passed the strict reader once: no NUL, no surrogate.
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
@@ -97,28 +99,77 @@ def test_create_beside_gc(root: Store, monkeypatch: pytest.MonkeyPatch, moment: 
     made.close()
 
 
-@pytest.mark.parametrize("at", ["~c1.1/a", "~c1.1/notify/b", "~c1.1/notify", "~c1.1"])
-def test_two_remove_one_directory(root: Store, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
-    """R-02: what another remover took away at any step is no error."""
-    doomed = os.path.join(root.root, "~c1.1")
-    os.makedirs(os.path.join(doomed, "notify"))
-    for name in ("a", "notify/b"):
-        with open(os.path.join(doomed, name), "w", encoding="utf-8"):
-            pass
+@pytest.mark.parametrize(
+    ("step", "at"),
+    [
+        *(("unlink", name) for name in ("a", "b", "c", "deep", "notify", "~c1.1")),
+        *((step, name) for step in ("rmdir", "open", "listdir") for name in ("deep", "notify", "~c1.1")),
+    ],
+)
+def test_two_remove_one_directory(root: Store, monkeypatch: pytest.MonkeyPatch, at: str, step: str) -> None:
+    """R-02: what another remover took away at any step, alone or with all the rest, is no error."""
+    for takes_all in (False, True):
+        doomed = os.path.join(root.root, "~c1.1")
+        os.makedirs(os.path.join(doomed, "notify/deep"))
+        for name in ("a", "notify/b", "notify/deep/c"):
+            with open(os.path.join(doomed, name), "w", encoding="utf-8"):
+                pass
+        real = getattr(os, step)
+        calls: list[object] = []  # at the step in question
 
-    def first(call: Any) -> Any:
-        def other_was_quicker(path: str) -> None:
-            if path == os.path.join(root.root, at):
-                call(path)
-            call(path)
+        def other_is_quicker(
+            where: Any, *args: Any, real: Any = real, takes_all: bool = takes_all, calls: Any = calls, **more: Any
+        ) -> Any:
+            name = os.path.basename(os.readlink(f"/proc/self/fd/{where}")) if isinstance(where, int) else where
+            if name == at and not calls:
+                calls.append(where)
+                if takes_all:
+                    shutil.rmtree(os.path.join(root.root, "~c1.1"))
+                elif step == "unlink" and at in "abc":
+                    real(where, *args, **more)
+            return real(where, *args, **more)
 
-        return other_was_quicker
+        with monkeypatch.context() as patch:
+            patch.setattr(os, step, other_is_quicker)
+            store.remove_tree(doomed)
+        assert calls
+        assert not os.path.lexists(doomed)
+        store.remove_tree(doomed)
 
-    monkeypatch.setattr(os, "unlink", first(os.unlink))
-    monkeypatch.setattr(os, "rmdir", first(os.rmdir))
-    store.remove_flat(doomed)
-    assert not os.path.lexists(doomed)
-    store.remove_flat(doomed)
+
+def test_many_remove_one_directory(root: Store) -> None:
+    """R-02: as many threads as like to may remove a deep directory at once."""
+    doomed = Path(root.root) / "~c1.1"
+    for number in range(20):
+        nest(doomed / f"{number}", 30)
+    failures: list[BaseException] = []
+
+    def remove() -> None:
+        try:
+            remove_tree(str(doomed))
+        except BaseException as error:  # a thread has nobody to raise it to
+            failures.append(error)
+
+    threads = [threading.Thread(target=remove) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert not doomed.exists()
+
+
+def nest(top: Path, depth: int, name: str = "d") -> None:
+    """Make directories in each other, with a file in each; paths may be longer than PATH_MAX."""
+    top.mkdir(parents=True)
+    fd = os.open(top, os.O_RDONLY)
+    for _ in range(depth):
+        os.close(os.open("file", os.O_WRONLY | os.O_CREAT, dir_fd=fd))
+        os.mkdir(name, dir_fd=fd)
+        below = os.open(name, os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    os.close(fd)
 
 
 def test_create(root: Store) -> None:
@@ -409,13 +460,13 @@ def test_remove_frees_the_id_first(root: Store, entry: Entry, monkeypatch: pytes
     """Whoever is interrupted while removing leaves a free id, and a leftover that gc knows."""
     (Path(entry.path) / "notify").mkdir()
     (Path(entry.path) / "notify/notify.sock").touch()
-    monkeypatch.setattr(store, "remove_flat", lambda path: None)
+    monkeypatch.setattr(store, "remove_tree", lambda path: None)
     entry.remove()
     assert list(root.ids()) == []
     (leftover,) = root.leftovers()
     root.create("c1").close()
     monkeypatch.undo()
-    remove_flat(leftover)
+    remove_tree(leftover)
     assert list(root.leftovers()) == []
     assert list(root.ids()) == ["c1"]
 
@@ -431,6 +482,79 @@ def test_remove_follows_no_link(root: Store, entry: Entry, tmp_path: Path) -> No
     entry.remove()
     assert (outside / "kept").exists()
     assert os.listdir(root.root) == []
+
+
+@pytest.mark.parametrize(("depth", "name"), [(300, "d"), (300, "d" * 255), (3000, "d")])
+def test_remove_nested_directories(root: Store, entry: Entry, depth: int, name: str) -> None:
+    """A container nests them deeper than PATH_MAX, the descriptor limit and Python's recursion limit go."""
+    nest(Path(entry.path) / "notify", depth, name)
+    before = os.listdir("/proc/self/fd")
+    entry.remove()
+    assert os.listdir(root.root) == []
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_remove_follows_no_link_deep_down(root: Store, entry: Entry, tmp_path: Path) -> None:
+    """Nor does a link to a directory, to a parent or to nothing lead out of the tree at any depth."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").touch()
+    deep = Path(entry.path) / "notify/a/b/c"
+    deep.mkdir(parents=True)
+    for directory in (deep, deep.parent, deep.parent.parent):
+        (directory / "link").symlink_to(outside)
+        (directory / "up").symlink_to("../../../../..")
+        (directory / "nothing").symlink_to("nosuch")
+        (directory / "hard").hardlink_to(outside / "kept")
+    entry.remove()
+    assert os.listdir(outside) == ["kept"]
+    assert os.listdir(root.root) == []
+
+
+def test_remove_directory_that_becomes_a_link(root: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Between the look at a directory and its opening it became a link: an error, and nothing outside is touched."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").touch()
+    doomed = Path(root.root) / "~c1.1"
+    (doomed / "a/b").mkdir(parents=True)
+    real = os.open
+
+    def swap(path: Any, *args: Any, **more: Any) -> int:
+        if path == "a":
+            (doomed / "a").rename(tmp_path / "elsewhere")
+            (doomed / "a").symlink_to(outside)
+        return real(path, *args, **more)
+
+    monkeypatch.setattr(os, "open", swap)
+    with pytest.raises(OSError):
+        remove_tree(str(doomed))
+    assert os.listdir(outside) == ["kept"]
+    monkeypatch.undo()
+    remove_tree(str(doomed))
+    assert not doomed.exists()
+
+
+def test_remove_directory_that_is_moved(root: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A directory moved away while it is emptied does not lead to what is beside its new place."""
+    (tmp_path / "outside/a").mkdir(parents=True)
+    doomed = Path(root.root) / "~c1.1"
+    (doomed / "a/b").mkdir(parents=True)
+    (doomed / "a/b/file").touch()
+    real = os.listdir
+
+    def move(where: Any) -> list[str]:
+        names = real(where)
+        if names == ["file"]:
+            (doomed / "a/b").rename(tmp_path / "outside/b")
+        return names
+
+    monkeypatch.setattr(os, "listdir", move)
+    with pytest.raises(OSError, match="moved") as caught:
+        remove_tree(str(doomed))
+    assert caught.value.errno == errno.ESTALE
+    monkeypatch.undo()
+    assert sorted(os.listdir(tmp_path / "outside")) == ["a", "b"]
 
 
 def test_remove_twice(entry: Entry) -> None:
