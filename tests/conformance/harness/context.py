@@ -338,9 +338,10 @@ class Context:
                 action()
             except OSError:
                 pass
-        for pid in machine.children():
-            os.kill(pid, 9)
-            os.waitpid(pid, 0)
+        while children := machine.children():
+            for pid in children:
+                os.kill(pid, 9)
+            os.waitpid(-1, 0)  # whichever: the init of a pid namespace does not end before the others in it were reaped
         machine.reap()
         # Everything with our tag, also what a runtime left above the path that it was given; the deepest first.
         for path in sorted(machine.cgroups_named(TAG), key=lambda path: -len(path.parts)):
