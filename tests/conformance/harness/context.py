@@ -338,7 +338,7 @@ class Context:
                 action()
             except OSError:
                 pass
-        while children := machine.children():
+        while children := list(machine.children()):
             for pid in children:
                 os.kill(pid, 9)
             os.waitpid(-1, 0)  # whichever: the init of a pid namespace does not end before the others in it were reaped
