@@ -38,6 +38,7 @@ from .case import (
 from .context import Context, build_probe
 from .runtime import Runtime
 
+CASE_DEADLINE_S = 300
 DOCUMENTS = (
     "bundle.md", "runtime.md", "runtime-linux.md", "config.md", "config-linux.md", "features.md", "features-linux.md",
 )  # fmt: skip
@@ -72,10 +73,12 @@ def work(command: str, names: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="conformance-") as place:
         runtime = Runtime(command, Path(place))
         for name in names:
+            signal.alarm(CASE_DEADLINE_S)  # it ends this worker: whatever hangs, clean-up included, must not hang the run
             before = time.monotonic()
             result = run_case(CASES[name], runtime, probe)
             result.seconds = round(time.monotonic() - before, 3)
             print(result.encode(), flush=True)
+        signal.alarm(0)
     return 0
 
 
