@@ -262,10 +262,8 @@ class Creation:
         return -1
 
     def _limit(self) -> None:
-        self.cgroup.apply(
-            self.linux.resources,
-            self.facts.in_user_namespace or any(each.type == "user" for each in self.linux.namespaces),
-        )
+        # With power over the host a container in a user namespace has device nodes of its own: they are filtered too.
+        self.cgroup.apply(self.linux.resources, self.rootless)
         if self._cgroup_owner is not None and not self.rootless:
             from ocirun.cgroups.delegation import delegate
 

@@ -80,8 +80,8 @@ class CgroupManager(Protocol):
 
         Without *update* the devices that `resources` does not allow are denied, even if it is None;
         with it, devices change only if `resources` lists some.  Must come after init's last fork of
-        its own, since pids.limit may be 0.  *in_user_namespace*: the container cannot make device
-        nodes, so not being allowed to filter them is tolerated.
+        its own, since pids.limit may be 0.  *in_user_namespace*: of the runtime, which then can
+        give nobody a device node, so not being allowed to filter them is tolerated.
 
         Errors: CgroupError with the JSON pointer of the setting; InvalidConfig if it can be known
         beforehand that the host's cgroup version cannot express one.

@@ -68,7 +68,7 @@ def apply_limits(cgroup: Directories, resources: Resources) -> None:
 
 
 def apply_devices(cgroup: Directories, resources: Resources | None, may_fail: bool) -> None:
-    """Put the device rules in force; *may_fail* where the container cannot make device nodes.
+    """Put the device rules in force; *may_fail* where nobody could have been given a device node.
 
     Errors: InvalidConfig, CgroupError.
     """
