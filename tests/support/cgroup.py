@@ -93,7 +93,8 @@ def legacy_hierarchy(controller: str) -> Iterator[None]:
         subprocess.run(["umount", place], check=True)
         place.rmdir()
         place.parent.rmdir()
-        until(lambda: f"\n{controller}\t0\t" in Path("/proc/cgroups").read_text(), f"the end of {controller}")
+        # The hierarchy itself ends when the kernel has let go of its last cgroup, which may take long: the next mount
+        # waits for it, or is skipped.
 
 
 @contextmanager
