@@ -367,7 +367,8 @@ class Container:
         """Wait for the container's process to end; returns its exit code, or 128 + N where signal N ended it.
 
         Works from any process.  Errors: a plain TimeoutError at the deadline; OcirunError with code
-        "exit_status_unknown" where nobody can tell: not our child and a kernel before 6.15.
+        "exit_status_unknown" where nobody can tell: not our child, and a kernel before 6.15 or a parent
+        that does not reap it.
         """
         if self._exit_code is not None:
             return self._exit_code

@@ -44,6 +44,9 @@ struct pidfd_info_v0 {
 #define PIDFD_INFO_EXIT_ (1ull << 3)
 #define PIDFD_GET_INFO_ _IOWR(0xFF, 11, struct pidfd_info_v0)
 
+/* How long the parent of a dead process may take to reap it before its exit status counts as unknown. */
+#define REAPING_MS 1000
+
 static int result_of(long result) {
 	return result < 0 ? -errno : (int)result;
 }
@@ -216,6 +219,27 @@ static int status_of(const siginfo_t *info) {
 	return info->si_code == CLD_EXITED ? (info->si_status & 0xff) << 8 : info->si_status & 0x7f;
 }
 
+/*
+ * Ask the pidfd for the status of a process that another has reaped, or is about to reap.
+ *
+ * A pidfd is readable as soon as the process is a zombie; its exit status is there when the process has been released,
+ * which POLLHUP tells.  Between the two lies the parent's waitpid(2), or with SIGCHLD ignored the kernel's own reaping.
+ */
+static void read_exit_status(int pidfd, int *status) {
+	for (int last = 0; last < 2; last++) {
+		struct pidfd_info_v0 info = { .mask = PIDFD_INFO_EXIT_ };
+		if (ioctl(pidfd, PIDFD_GET_INFO_, &info) < 0)
+			return; /* ENOTTY before Linux 6.13, ESRCH before 6.15 */
+		if (info.mask & PIDFD_INFO_EXIT_) {
+			*status = info.exit_code;
+			return;
+		}
+		struct pollfd released = { .fd = pidfd, .events = 0 };
+		if (!last && poll(&released, 1, REAPING_MS) < 0)
+			return;
+	}
+}
+
 int ocirun_wait(int pidfd, int timeout_ms, int *status) {
 	*status = -1;
 	int ready = wait_readable(pidfd, timeout_ms);
@@ -227,9 +251,7 @@ int ocirun_wait(int pidfd, int timeout_ms, int *status) {
 		return 0;
 	}
 	/* ECHILD: not our child, or the host process reaped it (it may: it is the host's process). */
-	struct pidfd_info_v0 exit_info = { .mask = PIDFD_INFO_EXIT_ };
-	if (ioctl(pidfd, PIDFD_GET_INFO_, &exit_info) == 0 && (exit_info.mask & PIDFD_INFO_EXIT_))
-		*status = exit_info.exit_code;
+	read_exit_status(pidfd, status);
 	return 0;
 }
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -57,7 +58,8 @@ def main() -> None:
         reaper.join()
     zombies = []
     for tid in os.listdir("/proc/self/task"):
-        with open(f"/proc/self/task/{tid}/children") as file:
+        # A thread that has been joined may still be in the list for a moment; its children are then another's.
+        with contextlib.suppress(FileNotFoundError), open(f"/proc/self/task/{tid}/children") as file:
             zombies += file.read().split()
     print(json.dumps({"codes": codes, "left": left, "reaped": len(reaped), "zombies": zombies}))
 
