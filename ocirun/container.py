@@ -7,8 +7,7 @@ Spec: runtime.md#operations
 from __future__ import annotations
 
 import os
-import time
-from errno import ECONNRESET, ENOSYS, EPERM, EPIPE, ESRCH
+from errno import ECONNRESET, EPERM, EPIPE
 
 from ocirun import _native, procfs, status
 from ocirun.cgroups import open_manager
@@ -21,6 +20,7 @@ from ocirun.errors import (
     KernelError,
     OcirunError,
 )
+from ocirun.identity import is_this_boot, open_pidfd, signal_process, wait_gone
 from ocirun.notify import NotifyProxy
 from ocirun.spec.state import CREATED, PAUSED, RUNNING, STOPPED, hook_state
 from ocirun.store import NOTIFY_DIRECTORY, START_SOCKET
@@ -312,10 +312,10 @@ class Container:
             manager.close()
             if fd >= 0 and fd != self._pidfd:
                 os.close(fd)
-        if record["init"] is None and "netDevices" in record and status.is_this_boot(record):
+        if record["init"] is None and "netDevices" in record and is_this_boot(record):
             # Create was interrupted; once it has succeeded, devices stay in their namespace and share its fate.
             self._runtime.return_net_devices(record)
-        if "intelRdt" in record and status.is_this_boot(record):
+        if "intelRdt" in record and is_this_boot(record):
             self._remove_rdt_groups(record)
         entry.remove()
 
@@ -340,7 +340,7 @@ class Container:
             if fd >= 0:
                 code = _native.wait(fd, EXIT_DEADLINE_S)
             else:
-                _wait_gone(record)
+                wait_gone(record, EXIT_DEADLINE_S)
         except TimeoutError:
             raise OcirunError(
                 f"init (pid {self.pid}) does not end after SIGKILL within {EXIT_DEADLINE_S:g} s",
@@ -391,66 +391,11 @@ class Container:
         return self._runtime.store.open(self.id)
 
 
-def open_pidfd(record: Record, *, or_zombie: bool = False) -> int:
-    """Return an owned pidfd of the container's process, -1 where it is gone.
-
-    The start time is compared after the pidfd was opened: from then on the pid cannot be reused behind it.
-    """
-    init = record.get("init")
-    if init is None or not status.is_this_boot(record):
-        return -1
-    try:
-        fd = os.pidfd_open(init["pid"])
-    except OSError:
-        return -1
-    found = procfs.process_stat(init["pid"])
-    if found is not None and found[1] == init["startTime"] and (or_zombie or found[0] not in "ZX"):
-        return fd
-    os.close(fd)
-    return -1
-
-
-def signal_process(record: Record, signal: int) -> None:
-    """Send a signal to the container's process and nobody else.
-
-    Through a pidfd; where a filter refuses those calls, by pid, right after its start time was compared.
-    Errors: ProcessLookupError, PermissionError
-    """
-    init = record["init"]
-    fd = -1
-    try:
-        fd = open_pidfd(record)
-        if fd >= 0:
-            _native.pidfd_signal(fd, signal)
-            return
-    except KernelError as error:
-        if error.errno == ESRCH:
-            raise ProcessLookupError(ESRCH, "ended meanwhile") from error
-        if error.errno not in (ENOSYS, EPERM):
-            raise
-    finally:
-        if fd >= 0:
-            os.close(fd)
-    if init is None or not status.is_this_boot(record) or not procfs.is_alive(init["pid"], init["startTime"]):
-        raise ProcessLookupError(ESRCH, "ended meanwhile")
-    os.kill(init["pid"], signal)
-
-
 def exit_code(wait_status: int) -> int:
     """Return what a shell would call the exit status: 128 + N for signal N."""
     if os.WIFSIGNALED(wait_status):
         return 128 + os.WTERMSIG(wait_status)
     return os.WEXITSTATUS(wait_status)
-
-
-def _wait_gone(record: Record) -> None:
-    """Wait for the process to end where there are no pidfds.  Raises TimeoutError."""
-    init = record["init"]
-    deadline = time.monotonic() + EXIT_DEADLINE_S
-    while init is not None and procfs.is_alive(init["pid"], init["startTime"]):
-        if time.monotonic() > deadline:
-            raise TimeoutError
-        time.sleep(0.005)
 
 
 def with_manager(record: Record, use: Callable[[CgroupManager], None]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from ocirun import procfs
+from ocirun.identity import is_this_boot
 from ocirun.spec.state import CREATED, CREATING, PAUSED, RUNNING, STOPPED, State
 from ocirun.store import START_SOCKET
 
@@ -49,11 +50,6 @@ def state_of(entry: Entry, record: Record) -> State:
         owner=record["owner"],
         annotations=record["annotations"],
     )
-
-
-def is_this_boot(record: Record) -> bool:
-    """Say whether pids and start times of the record still mean anything."""
-    return bool(record["bootId"] == procfs.boot_id())
 
 
 def is_creator_alive(record: Record) -> bool:

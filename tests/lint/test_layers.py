@@ -21,7 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("strict_json", "procfs", "_native"),
     ("spec", "host", "bundle"),
     ("plan", "cgroups", "store", "notify", "netlink", "rdt"),
-    ("init",),
+    ("init", "identity"),
     ("hooks", "idmap", "status", "inputs", "intent", "netdev"),
     ("create", "container", "validate", "features", "probe"),
     ("dry_run",),

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The container's process, found again by its record: pid, start time and boot, and from then on a pidfd.
+
+A pid alone may be anybody's by now (V-20).
+"""
+
+from __future__ import annotations
+
+import os
+from errno import ENOSYS, EPERM, ESRCH
+
+from ocirun import procfs
+from ocirun.errors import KernelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirun.store import Record
+
+
+def is_this_boot(record: Record) -> bool:
+    """Say whether pids and start times of the record still mean anything."""
+    return bool(record["bootId"] == procfs.boot_id())
+
+
+def open_pidfd(record: Record, *, or_zombie: bool = False) -> int:
+    """Return an owned pidfd of the container's process, -1 where it is gone.
+
+    The start time is compared after the pidfd was opened: from then on the pid cannot be reused behind it.
+    """
+    init = record.get("init")
+    if init is None or not is_this_boot(record):
+        return -1
+    try:
+        fd = os.pidfd_open(init["pid"])
+    except OSError:
+        return -1
+    found = procfs.process_stat(init["pid"])
+    if found is not None and found[1] == init["startTime"] and (or_zombie or found[0] not in "ZX"):
+        return fd
+    os.close(fd)
+    return -1
+
+
+def signal_process(record: Record, signal: int) -> None:
+    """Send a signal to the container's process and nobody else.
+
+    Through a pidfd; where a filter refuses those calls, by pid, right after its start time was compared.
+    Errors: ProcessLookupError, PermissionError
+    """
+    from ocirun._native import pidfd_signal
+
+    init = record["init"]
+    fd = -1
+    try:
+        fd = open_pidfd(record)
+        if fd >= 0:
+            pidfd_signal(fd, signal)
+            return
+    except KernelError as error:
+        if error.errno == ESRCH:
+            raise ProcessLookupError(ESRCH, "ended meanwhile") from error
+        if error.errno not in (ENOSYS, EPERM):
+            raise
+    finally:
+        if fd >= 0:
+            os.close(fd)
+    if init is None or not is_this_boot(record) or not procfs.is_alive(init["pid"], init["startTime"]):
+        raise ProcessLookupError(ESRCH, "ended meanwhile")
+    os.kill(init["pid"], signal)
+
+
+def wait_gone(record: Record, timeout_s: float) -> None:
+    """Wait for the process to end where there are no pidfds.  Raises TimeoutError."""
+    import time
+
+    init = record["init"]
+    deadline = time.monotonic() + timeout_s
+    while init is not None and procfs.is_alive(init["pid"], init["startTime"]):
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(0.005)
