@@ -37,10 +37,12 @@ from support.peers import CRUN_FAILS, CRUN_LEAKS, crun_reason
 REPOSITORY = Path(__file__).resolve().parent.parent
 MARKERS = {
     "root": "needs to be root",
+    "rootless": "needs to be an ordinary user; with `systemd`: who has a session of his own",
     "userns": "needs user namespaces",
     "unified": "needs a pure cgroup v2 machine",
-    "vm": "for `tests/run --vm` too: depends on the version of cgroups, or on full root",
     "systemd": "needs systemd as init",
+    "sys_resource": "needs CAP_SYS_RESOURCE",
+    "vm": "for `tests/run --vm` too: depends on the version of cgroups, on full root, or on the kernel's options",
     "kernel(version)": "needs a kernel of at least this version",
     "peers": "needs runc and crun",
     "peer_fails(runc=reason, crun=reason)": "what the named peer gets wrong; expected to fail there",
@@ -51,6 +53,8 @@ MACHINE_CANNOT = (
     "machine: no pure cgroup v2",
     "machine: no cgroup v1",
     "machine: no systemd",
+    "machine: no session of an ordinary user",
+    "machine: is root",
     "machine: no CAP_SYS_RESOURCE",
     "machine: kernel older than",
     "machine: no second filesystem",
@@ -77,6 +81,7 @@ MACHINE_CANNOT = (
     "machine: conformance: there is SELinux",
     "peer:",
 )
+CAP_SYS_RESOURCE = 24
 CLONE_NEWNS = 0x20000
 MS_BIND, MS_MOVE, MS_REC, MS_PRIVATE, MS_SHARED = 0x1000, 0x2000, 0x4000, 1 << 18, 1 << 20
 PR_SET_CHILD_SUBREAPER = 36
@@ -115,18 +120,33 @@ def _missing(item: pytest.Item) -> str | None:
     """Return why the test cannot run on this machine, or None."""
     if item.get_closest_marker("root") and os.geteuid() != 0:
         return "not root"
+    if item.get_closest_marker("rootless") and os.geteuid() == 0:
+        return "machine: is root; `tests/run --user` and `tests/run --vm` have an ordinary user"
     if item.get_closest_marker("userns") and not os.path.exists("/proc/self/ns/user"):
         return "no user namespaces"
     if item.get_closest_marker("unified") and not os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
         return "machine: no pure cgroup v2"
     if item.get_closest_marker("systemd") and not os.path.isdir("/run/systemd/system"):
         return "machine: no systemd"
+    if item.get_closest_marker("systemd") and os.geteuid() != 0 and not _has_session():
+        return "machine: no session of an ordinary user"
+    if item.get_closest_marker("sys_resource") and not _effective(CAP_SYS_RESOURCE):
+        return "machine: no CAP_SYS_RESOURCE"
     if item.get_closest_marker("peers") and not (shutil.which("runc") and shutil.which("crun")):
         return "runc or crun is not installed"
     mark = item.get_closest_marker("kernel")
     if mark and _version(platform.release()) < _version(mark.args[0]):
         return f"machine: kernel older than {mark.args[0]}"
     return None
+
+
+def _has_session() -> bool:
+    return os.path.exists(f"{os.environ.get('XDG_RUNTIME_DIR', '/nowhere')}/bus")
+
+
+def _effective(capability: int) -> bool:
+    status = Path("/proc/self/status").read_text()
+    return bool(int(status.partition("CapEff:")[2].split()[0], 16) >> capability & 1)
 
 
 def _version(text: str) -> tuple[int, ...]:
