@@ -11,6 +11,7 @@ import sys
 from _frozen_importlib_external import SourceFileLoader
 
 gc.disable()  # for what is over in a moment; whoever stays longer turns it on again
+sys.setdlopenflags(1)  # RTLD_LAZY: of what an extension could call, little is called
 
 HERE = __file__.rpartition("/")[0]
 

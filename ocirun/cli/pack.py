@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes the modules that a command needs into one file each time it is built.
 
-Looking for a module, opening it and making sense of it takes 0.2 ms, and `run` needs sixty.  In one file they take
-half of that.  The file is Python source, so that it serves every version that a wheel is installed for: each module is
-a function which is executed in the module's own namespace.
+Looking for a module, opening it and making sense of it takes 0.2 ms, and `run` needs seventy.  In one file they take
+a quarter of that.  The file is Python source, so that it serves every version that a wheel is installed for: each
+module is a function which is executed in the module's own namespace.
 
     def _ocirun_store():
         global fcntl, os, RECORD, Entry, ...
         import fcntl
         ...
 
-What nobody reads at run time is left out: docstrings, annotations, imports for type checkers.  `packed.py` is the
-other half: it finds modules in such files.  `python -m ocirun` and the library never do, and tests hold the two ways
-to the same result.
+What nobody reads at run time is left out: docstrings, annotations, imports for type checkers; and modules of the
+standard library that are slow to import stand-ins replace.  `packed.py` is the other half: it finds modules in such
+files.  `python -m ocirun` and the library never do, and tests hold the two ways to the same result.
 
 This module imports nothing of ocirun: it runs before the package is complete.
 """
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 #: them.  A file holds nothing that is in one before it.
 PACKS = {
     "_packed_query.py": ("ocirun.cli", "ocirun.cli.listing", "ocirun.runtime"),
-    "_packed_signal.py": ("ocirun.cli.lifecycle", "ocirun.container"),
+    "_packed_signal.py": ("ocirun.cli.lifecycle", "ocirun.cli.report", "ocirun.container"),
     "_packed_create.py": (
         "ocirun.cli.run",
         "ocirun.cli.terminal",
@@ -53,6 +53,8 @@ PACKS = {
         "ocirun.cgroups.settings",
     ),
 }
+#: What `import NAME` becomes.
+STAND_INS = {"os": "from ocirun.cli import light_os as os", "stat": "import _stat as stat"}
 #: The finder, a part of the first file.
 FINDER = "ocirun.cli.packed"
 
@@ -81,11 +83,18 @@ class Package:
         return os.path.isdir(os.path.join(self._parent, *name.split(".")))
 
     def source(self, name: str) -> str:
-        """Return the text of a module."""
+        """Return the text of a module, with the imports that it has here."""
         path = self.path(name)
         assert path is not None, name
         with open(path, encoding="utf-8") as file:
-            return file.read()
+            return replace_imports(file.read())
+
+    def needs(self, name: str) -> list[str]:
+        """Return the modules of ours that a module imports as it loads, its package first."""
+        parent = name.rpartition(".")[0]
+        package = name if self.is_package(name) else parent
+        found = [*([parent] if parent else []), *_imports(ast.parse(self.source(name)).body, package)]
+        return [each for each in dict.fromkeys(found) if each != name and self.path(each) is not None]
 
     def closure(self, names: Iterable[str]) -> list[str]:
         """Return the modules and what they import as they load, in that order."""
@@ -96,10 +105,24 @@ class Package:
             if name in found or self.path(name) is None:
                 continue
             found[name] = None
-            parent = name.rpartition(".")[0]
-            waiting += [parent] if parent else []
-            waiting += _imports(ast.parse(self.source(name)).body, name if self.is_package(name) else parent)
+            waiting += self.needs(name)
         return list(found)
+
+
+def replace_imports(source: str) -> str:
+    """Have a module import the stand-ins."""
+    at = _Positions(source)
+    for node in sorted(_single_imports(ast.parse(source)), key=at.start, reverse=True):
+        stand_in = STAND_INS.get(node.names[0].name)
+        if stand_in is not None:
+            source = source[: at.start(node)] + stand_in + source[at.end(node) :]
+    return source
+
+
+def _single_imports(tree: ast.Module) -> Iterator[ast.Import]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import) and len(node.names) == 1 and node.names[0].asname is None:
+            yield node
 
 
 def _imports(body: Iterable[ast.stmt], package: str) -> Iterator[str]:
@@ -264,7 +287,10 @@ def main(arguments: Sequence[str]) -> None:
         names = [name for name in package.closure(roots) if name not in known]
         known.update(dict.fromkeys(names, file_name))
         functions = [pack(name, package.source(name)) for name in names]
-        table = [f"    {name!r}: ({package.is_package(name)}, {function_name(name)}),\n" for name in names]
+        table = [
+            f"    {name!r}: ({package.is_package(name)}, {function_name(name)}, {tuple(package.needs(name))}),\n"
+            for name in names
+        ]
         texts[file_name] = "\n\n".join([*functions, f"MODULES = {{\n{''.join(table)}}}\n"])
     first = next(iter(PACKS))
     finder = _strip(package.source(FINDER))

@@ -136,7 +136,9 @@ class Foreground:
         import gc
         import select
 
-        gc.enable()  # the launcher turns it off for commands that are over in a moment
+        # The launcher turns it off for commands that are over in a moment.  What there is by now stays to the end.
+        gc.freeze()
+        gc.enable()
         self._is_started = True
         for number in self._early:
             self._take(number)

@@ -46,7 +46,8 @@ NATIVE_IN_PLAN = {"plan/encode.py", "plan/seccomp_compile.py"}
 # What a module of ours may load when it is loaded: free or needed anyway (design D10); the rest is imported where it is
 # used, by what can afford it.  `import json` alone costs as much as the whole of `ocirun state`.
 CHEAP = {
-    "__future__", "_blake2", "_frozen_importlib", "_frozen_importlib_external", "_json", "builtins", "errno", "fcntl", "gc", "os", "posix", "select", "stat", "sys",
+    "__future__", "_blake2", "_frozen_importlib", "_frozen_importlib_external", "_imp", "_json", "_stat", "builtins",
+    "errno", "fcntl", "gc", "os", "posix", "select", "stat", "sys",
     "termios", "time",
 }  # fmt: skip
 # These run when the wheel is built, or only to explain a refusal.
