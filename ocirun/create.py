@@ -84,6 +84,8 @@ class Creation:
             entry.id,
             self.linux.cgroups_path,
             rootless=self.rootless,
+            annotations=config.annotations,
+            resources=self.linux.resources,
         )
         self.hooks = HookRunner(entry.id, bundle, open_init, os.path.dirname(entry.path))
         self.hooks_ran = False

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 EXAMPLE_ID = "ID"
 
 
-def plan_document(text: bytes, bundle: str, facts: HostFacts | None = None) -> Plan:
+def plan_document(
+    text: bytes, bundle: str, facts: HostFacts | None = None, *, cgroup_manager: str = "cgroupfs"
+) -> Plan:
     """Return the plan for the bytes of a config.json, as root on the host of these facts (default: this one)."""
     facts = HostFacts() if facts is None else facts
-    config = validate_document(text, facts)
+    config = validate_document(text, facts, cgroup_manager)
     unified = facts.cgroup_layout == "unified"
-    mounts = [] if unified else _cgroup_mounts(config, facts)
+    mounts = [] if unified else _cgroup_mounts(config, facts, cgroup_manager)
     return build(
         config,
         Circumstances(
@@ -42,11 +44,15 @@ def plan_document(text: bytes, bundle: str, facts: HostFacts | None = None) -> P
     )
 
 
-def _cgroup_mounts(config: Config, facts: HostFacts) -> list[CgroupMount]:
+def _cgroup_mounts(config: Config, facts: HostFacts, cgroup_manager: str) -> list[CgroupMount]:
     from ocirun.cgroups import open_manager
     from ocirun.plan.mounts import cgroup_mounts
 
     path = config.linux.cgroups_path if config.linux is not None else None
+    if cgroup_manager == "systemd":
+        from ocirun.cgroups.units import parse_scope
+
+        path = f"/{parse_scope(path, EXAMPLE_ID, rootless=False).path}"
     try:
         manager = open_manager("cgroupfs", facts.cgroup_layout, EXAMPLE_ID, path)
     except CgroupError:

@@ -6,6 +6,7 @@ Spec: features.md, features-linux.md ("enabled" means built in, not that this ho
 
 from __future__ import annotations
 
+from ocirun.cgroups.unit_annotations import PREFIX as PROPERTY_ANNOTATIONS
 from ocirun.plan.namespaces import CLONE_FLAGS
 from ocirun.plan.process import CAPABILITY_BITS, MEMORY_POLICY_FLAGS, MEMORY_POLICY_MODES
 from ocirun.plan.seccomp_compile import ACTIONS, ARCHITECTURES, FLAGS, OPERATORS, kernel_has_flag
@@ -32,7 +33,7 @@ def features_document() -> dict[str, Any]:
         "linux": {
             "namespaces": sorted(CLONE_FLAGS),
             "capabilities": list(CAPABILITY_BITS),
-            "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
+            "cgroup": {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True},
             "seccomp": {
                 "enabled": True,
                 "actions": sorted(ACTIONS),
@@ -52,7 +53,7 @@ def features_document() -> dict[str, Any]:
             "netDevices": {"enabled": True},
         },
         "annotations": _annotations(library),
-        "potentiallyUnsafeConfigAnnotations": [],
+        "potentiallyUnsafeConfigAnnotations": [PROPERTY_ANNOTATIONS],
     }
 
 

@@ -73,6 +73,7 @@ class HostFacts:
         lsms: frozenset[str] = frozenset(),
         resctrl: str = "",
         seccomp_actions: frozenset[str] = _ALL_SECCOMP_ACTIONS,
+        systemd: bool = True,
         user_namespace_limit: int = 1 << 16,
     ) -> HostFacts:
         """Return facts about an imagined host, by default a recent one seen by root."""
@@ -96,6 +97,7 @@ class HostFacts:
             lsms=lsms,
             resctrl=resctrl,
             seccomp_actions=seccomp_actions,
+            systemd=systemd,
             user_namespace_limit=user_namespace_limit,
         )
         return self
@@ -178,6 +180,11 @@ class HostFacts:
     def seccomp(self) -> bool:
         """True if the kernel can load seccomp filters."""
         return bool(self.seccomp_actions)
+
+    @property
+    def systemd(self) -> bool:
+        """True if systemd is the init of this host, as sd_booted(3) tells."""
+        return self._fact("systemd", _read_systemd)
 
     @property
     def user_namespace_limit(self) -> int:
@@ -332,6 +339,10 @@ def find_resctrl(mountinfo: str) -> str:
                 place = place.replace(octal, character)
             return place
     return ""
+
+
+def _read_systemd() -> bool:
+    return os.path.isdir("/run/systemd/system")
 
 
 def _read_seccomp_actions() -> frozenset[str]:

@@ -44,8 +44,9 @@ def default_root() -> str:
 class Runtime:
     """Containers under one state root.
 
-    `root` is the directory of the state root; `cgroup_manager` is "cgroupfs" or "disabled".  Thread-safe.  Owns one
-    descriptor of the sealed ocirun-init once a container was created; close() or the end of a `with` block gives it up.
+    `root` is the directory of the state root; `cgroup_manager` is "cgroupfs", "systemd" or "disabled".  Thread-safe.
+    Owns one descriptor of the sealed ocirun-init once a container was created; close() or the end of a `with` block
+    gives it up.
     `warnings` collects what is no error: failed poststop hooks, capabilities that the kernel does not know, and so on.
     """
 
@@ -156,7 +157,7 @@ class Runtime:
         facts = HostFacts()
         check_path(bundle)
         text = read_config(bundle, config_path)
-        config = validate_document(text, facts)
+        config = validate_document(text, facts, self.cgroup_manager)
         seccomp = self._compile_seccomp(config)
         self._check_descriptors(options.pass_fds)
         entry = self.store.create(container_id)
@@ -231,7 +232,7 @@ class Runtime:
         from ocirun.dry_run import plan_document
 
         bundle = os.path.abspath(bundle)
-        return plan_document(read_config(bundle, config_path), bundle)
+        return plan_document(read_config(bundle, config_path), bundle, cgroup_manager=self.cgroup_manager)
 
     def load(self, container_id: str) -> Container:
         """Return an existing container.  Errors: ContainerNotFound, CorruptState."""

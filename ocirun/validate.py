@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def validate_document(data: bytes, facts: HostFacts) -> Config:
-    """Decode the bytes of a config.json for the host that *facts* describes.
+def validate_document(data: bytes, facts: HostFacts, cgroup_manager: str = "cgroupfs") -> Config:
+    """Decode the bytes of a config.json for the host that *facts* describes, and the cgroup manager that will be used.
 
     Errors: InvalidConfig with all problems of the first gate that found any.
     """
@@ -38,6 +38,10 @@ def validate_document(data: bytes, facts: HostFacts) -> Config:
     problems = host_rules.check(config, facts)
     if config.linux is not None and config.linux.resources is not None:
         problems += check_resources_here(config.linux.resources, facts)
+    if cgroup_manager == "systemd":
+        from ocirun.cgroups.systemd_rules import check_systemd
+
+        problems += check_systemd(config, facts)
     _refuse_any(problems)
     return config
 
@@ -65,16 +69,20 @@ def validate_resources(data: bytes, facts: HostFacts, *, what: str = "resources.
 
 
 def validate_bundle(
-    bundle: str, facts: HostFacts | None = None, *, config_path: str | None = None
+    bundle: str,
+    facts: HostFacts | None = None,
+    *,
+    config_path: str | None = None,
+    cgroup_manager: str = "cgroupfs",
 ) -> list[Problem]:
-    """Return what is wrong with a bundle, nothing if a container can be created from it.
+    """Return what is wrong with a bundle, nothing if a container can be created from it with *cgroup_manager*.
 
     *config_path* is another place of config.json, as in `create`.  Nothing is changed, and nothing
     in the bundle makes this raise.
     """
     try:
         data = _read(config_path or os.path.join(bundle, "config.json"))
-        config = validate_document(data, HostFacts() if facts is None else facts)
+        config = validate_document(data, HostFacts() if facts is None else facts, cgroup_manager)
     except InvalidConfig as error:
         return list(error.problems)
     except OSError as error:

@@ -7,7 +7,9 @@
     open_manager ──▶ CgroupManager: record · create · clone_into/join_paths/place · apply · … · remove
 
 `resources` and `devices` are pure; `cgroupfs` has the effects, with `unified` and `legacy` for what
-only version 2 or version 1 has.  Nothing here is kept between calls but what `record()` returns.
+only version 2 or version 1 has.  `systemd` has a scope made and does the rest by `cgroupfs`, with `units`,
+`unit_properties` and `unit_annotations` as its pure part, and `systemd_bus` for D-Bus.  Nothing here is kept between
+calls but what `record()` returns.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from ocirun.errors import CgroupError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any, Protocol
 
     from ocirun.spec.resources import Resources
@@ -142,14 +145,17 @@ def open_manager(
     recorded: dict[str, Any] | None = None,
     *,
     rootless: bool = False,
+    annotations: Mapping[str, str] | None = None,
+    resources: Resources | None = None,
 ) -> CgroupManager:
-    """Return the cgroup manager *kind* ("cgroupfs" or "disabled") for a container.
+    """Return the cgroup manager *kind* ("cgroupfs", "systemd" or "disabled") for a container.
 
     *layout* is `HostFacts.cgroup_layout`.  With *recorded* (what `record` returned in another
     process) everything follows from it, the other arguments are not looked at and no file is read.
-    *rootless*: hierarchies that may not be written are left out if `cgroups_path` is absent.
+    *rootless*: hierarchies that may not be written are left out if `cgroups_path` is absent; systemd is the user's
+    own.  *annotations* and *resources* are the configuration's: some of it systemd has to know when it makes the scope.
 
-    Errors: CgroupError.
+    Errors: CgroupError, InvalidConfig.
     """
     if recorded is not None:
         kind = str(recorded.get("manager"))
@@ -166,4 +172,17 @@ def open_manager(
 
         optional = rootless and not cgroups_path
         return CgroupfsManager(discover(layout, cgroups_path, container_id), optional=optional)
+    if kind == "systemd":
+        from .systemd import SystemdManager
+
+        if recorded is not None:
+            return SystemdManager.from_record(recorded)
+        return SystemdManager.new(
+            layout,
+            container_id,
+            cgroups_path,
+            rootless=rootless,
+            annotations=annotations or {},
+            resources=resources,
+        )
     raise CgroupError(f"unknown cgroup manager {kind!r}", op="open")

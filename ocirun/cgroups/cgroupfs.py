@@ -10,23 +10,25 @@ and killed there.
 from __future__ import annotations
 
 import os
-from errno import EACCES, ENODEV, ENOENT, EPERM, EROFS
+from errno import ENODEV, ENOENT
 
 from ocirun.errors import CgroupError
 
 from . import legacy, unified
 from .claim import (
+    DENIED,
     MODE,
+    check_unused,
     existing_components,
     make_directory,
     mark,
     read_mark,
     remove_parents,
+    unusable,
 )
 from .files import (
     Backoff,
     failure,
-    flat_value,
     move_process,
     open_directory,
     processes,
@@ -42,8 +44,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ocirun.spec.resources import Resources
-
-_DENIED = (EACCES, EPERM, EROFS)
 
 
 class CgroupfsManager:
@@ -90,7 +90,7 @@ class CgroupfsManager:
             for index, hierarchy in enumerate(self._hierarchies):
                 hierarchy.existing = existing_components(hierarchy)
                 if hierarchy.existing == hierarchy.path.count("/") + 1:
-                    self._check_unused(index)
+                    check_unused(self._hierarchies[index], optional=self._optional)
         return {
             "manager": "cgroupfs",
             "hierarchies": [hierarchy.to_record() for hierarchy in self._hierarchies],
@@ -143,7 +143,7 @@ class CgroupfsManager:
             if "cpuset" in hierarchy.controllers:
                 legacy.seed_cpuset(hierarchy.mount_point, hierarchy.path)
         except OSError as error:
-            if self._optional and error.errno in _DENIED:
+            if self._optional and error.errno in DENIED:
                 self._gone.add(index)
                 return
             hint = "delegate a cgroup to the user, or use the cgroup manager 'disabled'"
@@ -151,20 +151,42 @@ class CgroupfsManager:
                 f"mkdir {hierarchy.directory}",
                 error,
                 pointer=CGROUPS_PATH_POINTER,
-                hint=hint if error.errno in _DENIED else None,
+                hint=hint if error.errno in DENIED else None,
             ) from error
         if not fresh:
             if hierarchy.existing != hierarchy.path.count("/") + 1:
-                raise _unusable(hierarchy, "another container was given this cgroup meanwhile")
-            self._check_unused(index)
+                raise unusable(hierarchy, "another container was given this cgroup meanwhile")
+            check_unused(self._hierarchies[index], optional=self._optional)
+        self._identify(index, fd)
+        if fresh and self._wrong_mode:
+            os.fchmod(fd, MODE)
+
+    def _identify(self, index: int, fd: int) -> None:
+        """Know the first directory again, and have others know whose it is."""
         if self._identity is None:
             status = os.fstat(fd)
             self._identity = (index, status.st_ino)
             # The caller's umask is not ours to change.
             self._wrong_mode = status.st_mode & 0o777 != MODE
             mark(fd, self._nonce)
-        if fresh and self._wrong_mode:
-            os.fchmod(fd, MODE)
+
+    def take_over(self, *, make: bool = True) -> None:
+        """Make the container's own what somebody else (systemd) made for it, and with *make* the rest of it.
+
+        Parents of what was there stay when the container's is removed.  Errors: CgroupError.
+        """
+        made: list[str] = []
+        for index, hierarchy in enumerate(self._hierarchies):
+            try:
+                fd = self._fds[index] = open_directory(hierarchy.directory)
+            except FileNotFoundError:
+                if make:
+                    self._create_in(index, made)
+                continue
+            except OSError as error:
+                raise failure(f"open {hierarchy.directory}", error) from error
+            hierarchy.existing = hierarchy.path.count("/")
+            self._identify(index, fd)
 
     def clone_into(self, subgroup: str = "") -> int | None:
         """See CgroupManager."""
@@ -353,7 +375,7 @@ class CgroupfsManager:
                 if not remove_directory(directory):
                     left.append(index)
             except OSError as error:
-                if error.errno in _DENIED and index in self._gone:
+                if error.errno in DENIED and index in self._gone:
                     continue
                 raise failure(f"rmdir {directory}", error) from error
         return left
@@ -397,7 +419,7 @@ class CgroupfsManager:
             try:
                 fd = open_directory(hierarchy.directory)
             except OSError as error:
-                if error.errno in (ENOENT, *_DENIED):
+                if error.errno in (ENOENT, *DENIED):
                     continue
                 raise failure(f"open {hierarchy.directory}", error) from error
             try:
@@ -423,28 +445,6 @@ class CgroupfsManager:
         """
         return self._identity is not None or (self._marked and index == self._first())
 
-    def _check_unused(self, index: int) -> None:
-        """Refuse a cgroup that was there before and is in use.
-
-        Spec: config-linux.md#cgroups-path lets a runtime do so, and runc does.
-        """
-        hierarchy = self._hierarchies[index]
-        try:
-            fd = open_directory(hierarchy.directory)
-            try:
-                if processes(fd):
-                    raise _unusable(hierarchy, "container's cgroup is not empty")
-                if _is_frozen_any(fd, hierarchy):
-                    raise _unusable(hierarchy, "container's cgroup unexpectedly frozen")
-            finally:
-                os.close(fd)
-        except OSError as error:
-            if self._optional and error.errno in _DENIED:
-                return
-            raise failure(
-                f"open {hierarchy.directory}", error, pointer=CGROUPS_PATH_POINTER
-            ) from error
-
     def _fd(self, index: int) -> int:
         """Return the borrowed directory descriptor of the container's cgroup in a hierarchy."""
         fd = self._fds.get(index)
@@ -467,20 +467,3 @@ class CgroupfsManager:
         """See CgroupManager."""
         while self._fds:
             os.close(self._fds.popitem()[1])
-
-
-def _unusable(hierarchy: Hierarchy, why: str) -> CgroupError:
-    return CgroupError(
-        f"{CGROUPS_PATH_POINTER}: {why}: {hierarchy.directory}",
-        op="cgroup",
-        json_pointer=CGROUPS_PATH_POINTER,
-    )
-
-
-def _is_frozen_any(fd: int, hierarchy: Hierarchy) -> bool:
-    """Tell whether a process that enters would be frozen, by this cgroup or by one above it."""
-    if hierarchy.version == 2:
-        return (
-            unified.is_frozen("", fd) or flat_value(read_file("cgroup.events", fd), "frozen") == "1"
-        )
-    return "freezer" in hierarchy.controllers and read_file(legacy.FREEZER_STATE, fd) != "THAWED"

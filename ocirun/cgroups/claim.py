@@ -4,14 +4,20 @@
 from __future__ import annotations
 
 import os
+from errno import EACCES, EPERM, EROFS
 
-from .files import remove_directory
+from ocirun.errors import CgroupError
+
+from . import legacy, unified
+from .files import failure, flat_value, open_directory, processes, read_file, remove_directory
+from .hierarchies import CGROUPS_PATH_POINTER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .hierarchies import Hierarchy
 
 MODE = 0o755
+DENIED = (EACCES, EPERM, EROFS)
 _MKDIR_ATTEMPTS = 8
 
 # Says whose cgroup a directory is; its value is a nonce of the record.  Only root can set
@@ -97,3 +103,41 @@ def read_mark(fd: int) -> str | None:
         except OSError:
             continue
     return None
+
+
+def check_unused(hierarchy: Hierarchy, *, optional: bool) -> None:
+    """Refuse a cgroup that was there before and is in use; with *optional*, one out of reach is none.
+
+    Spec: config-linux.md#cgroups-path lets a runtime do so, and runc does.
+    """
+    try:
+        fd = open_directory(hierarchy.directory)
+        try:
+            if processes(fd):
+                raise unusable(hierarchy, "container's cgroup is not empty")
+            if _is_frozen_any(fd, hierarchy):
+                raise unusable(hierarchy, "container's cgroup unexpectedly frozen")
+        finally:
+            os.close(fd)
+    except OSError as error:
+        if optional and error.errno in DENIED:
+            return
+        raise failure(f"open {hierarchy.directory}", error, pointer=CGROUPS_PATH_POINTER) from error
+
+
+def unusable(hierarchy: Hierarchy, why: str) -> CgroupError:
+    """Return the error that a place cannot be the container's."""
+    return CgroupError(
+        f"{CGROUPS_PATH_POINTER}: {why}: {hierarchy.directory}",
+        op="cgroup",
+        json_pointer=CGROUPS_PATH_POINTER,
+    )
+
+
+def _is_frozen_any(fd: int, hierarchy: Hierarchy) -> bool:
+    """Tell whether a process that enters would be frozen, by this cgroup or by one above it."""
+    if hierarchy.version == 2:
+        return (
+            unified.is_frozen("", fd) or flat_value(read_file("cgroup.events", fd), "frozen") == "1"
+        )
+    return "freezer" in hierarchy.controllers and read_file(legacy.FREEZER_STATE, fd) != "THAWED"

@@ -33,10 +33,15 @@ if TYPE_CHECKING:
 
 
 def apply_limits(cgroup: Directories, resources: Resources) -> None:
-    """Write the limits of *resources*, in an order that the kernel takes.
+    """Write the limits of *resources*: `limits_of` and `write_limits`, and their errors."""
+    write_limits(cgroup, limits_of(cgroup, resources))
 
-    Errors: InvalidConfig for what this cgroup version cannot express, before anything is written;
-    CgroupError.
+
+def limits_of(cgroup: Directories, resources: Resources) -> list[Setting]:
+    """Return the limits of *resources* as what to write, checked; writes nothing.
+
+    Errors: InvalidConfig for what this cgroup version cannot express; CgroupError if more memory is in use than
+    the new limit and the container asked for a refusal.
     """
     cpu = resources.cpu
     settings, problems = build_settings(
@@ -49,6 +54,11 @@ def apply_limits(cgroup: Directories, resources: Resources) -> None:
         raise InvalidConfig(problems)
     if resources.memory is not None and resources.memory.check_before_update:
         _check_memory_usage(cgroup, resources.memory)
+    return settings
+
+
+def write_limits(cgroup: Directories, settings: Sequence[Setting]) -> None:
+    """Write *settings*, in an order that the kernel takes.  Errors: CgroupError."""
     refused = []
     for setting in settings:
         try:

@@ -89,7 +89,7 @@ def _run(invocation: Invocation) -> int:
     from ocirun.runtime import Runtime as Library
 
     with Library(
-        invocation.value("root"), cgroup_manager=invocation.value("cgroup-manager") or "cgroupfs"
+        invocation.value("root"), cgroup_manager=cgroup_manager(invocation)
     ) as runtime:
         try:
             return function(invocation, runtime)
@@ -108,12 +108,14 @@ def report_warnings(invocation: Invocation, runtime: Runtime) -> None:
     runtime.warnings.clear()
 
 
+def cgroup_manager(invocation: Invocation) -> str:
+    """Return the cgroup manager that the global options ask for."""
+    return "systemd" if invocation.has("systemd-cgroup") else invocation.value("cgroup-manager") or "cgroupfs"
+
+
 def _check_globals(invocation: Invocation) -> None:
-    if invocation.has("systemd-cgroup") or invocation.value("cgroup-manager") == "systemd":
-        raise UsageError(
-            "the systemd cgroup manager is not in this build",
-            hint="leave --systemd-cgroup out, and set the engine's cgroup driver to cgroupfs",
-        )
+    if invocation.has("systemd-cgroup") and invocation.value("cgroup-manager") not in (None, "", "systemd"):
+        raise UsageError("--systemd-cgroup and another --cgroup-manager contradict each other")
     if invocation.values.get("root") == "":
         # An unset variable in a script, most likely; the default would be somebody else's containers.
         raise UsageError("option --root needs a value: DIR")

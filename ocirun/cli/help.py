@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _COLUMN = 28
 # As crun has it, for people.  `features` says the same, but it takes its answers from where they are used.
-_PARTS = "+SECCOMP +CGROUPFS +CGROUP1 +CGROUP2 -SYSTEMD +APPARMOR +SELINUX -CRIU"
+_PARTS = "+SECCOMP +CGROUPFS +CGROUP1 +CGROUP2 +SYSTEMD +APPARMOR +SELINUX -CRIU"
 
 
 def version_text() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from ocirun.cli import FAILURE, print_text
+from ocirun.cli import FAILURE, cgroup_manager, print_text
 from ocirun.cli.parser import UsageError
 from ocirun.errors import BundleError
 from ocirun.strict_json import dumps, dumps_pretty
@@ -50,7 +50,9 @@ def validate(invocation: Invocation) -> int:
     bundle = _bundle(invocation)
     config = invocation.value("config")
     problems = validate_bundle(
-        bundle, config_path=None if config is None else os.path.join(bundle, config)
+        bundle,
+        config_path=None if config is None else os.path.join(bundle, config),
+        cgroup_manager=cgroup_manager(invocation),
     )
     if invocation.value("format") == "json":
         found = [{"gate": each.gate, "pointer": each.pointer, "message": each.message} for each in problems]
@@ -66,7 +68,8 @@ def plan(invocation: Invocation) -> int:
     from ocirun.dry_run import plan_document
 
     bundle = os.path.abspath(_bundle(invocation))
-    made = plan_document(read_config(bundle, invocation.value("config")), bundle)
+    text = read_config(bundle, invocation.value("config"))
+    made = plan_document(text, bundle, cgroup_manager=cgroup_manager(invocation))
     is_json = invocation.value("format") == "json"
     print_text(dumps(made.to_json()) + "\n" if is_json else made.explain())
     return 0

@@ -86,7 +86,7 @@ GLOBAL_OPTIONS = (
         choices=("cgroupfs", "disabled", "systemd"),
         default="cgroupfs",
     ),
-    Option("systemd-cgroup", "as --cgroup-manager systemd, which is not in this build"),
+    Option("systemd-cgroup", "as --cgroup-manager systemd"),
     Option("rootless", None, value="BOOL", choices=("true", "false", "auto")),
     Option("criu", None, value="PATH"),
     Option("version", "print the version", short="vV"),

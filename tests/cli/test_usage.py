@@ -67,7 +67,7 @@ def test_help_of_a_command(ocirun: RuntimeCommand, command: str, option: str) ->
         ("create", "--preserve-fds", "two", "a"),
         ("create", "--preserve-fds", "\uff19", "a"),
         ("--root", "", "list"),
-        ("--systemd-cgroup", "state", "a"),
+        ("--systemd-cgroup", "--cgroup-manager", "disabled", "state", "a"),
         ("kill", "--regex", "(", "9"),
     ],
 )
