@@ -23,7 +23,7 @@ def is_on() -> bool:
     return ENABLED.exists() and ENABLED.read_text().strip() == "Y" and shutil.which("apparmor_parser") is not None
 
 
-pytestmark = [pytest.mark.root, pytest.mark.skipif(not is_on(), reason="machine: no AppArmor, or no apparmor_parser")]
+pytestmark = [pytest.mark.root, pytest.mark.vm, pytest.mark.skipif(not is_on(), reason="machine: no AppArmor, or no apparmor_parser")]
 LABEL = "/proc/self/attr/current"
 FAKES = ("exec", "current", "apparmor/exec")
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import signal
@@ -20,6 +21,10 @@ from ocirun.plan.process import RLIMITS
 pytestmark = pytest.mark.root
 MkBundle = Callable[..., Bundle]
 INFINITY = 0xFFFFFFFFFFFFFFFF
+PR_CAPBSET_DROP = 24
+CAP_SYS_RESOURCE = 24
+# What a program can live with; all others get 5000.
+BEARABLE = {"RLIMIT_AS": 1 << 40, "RLIMIT_DATA": 1 << 39, "RLIMIT_FSIZE": 1 << 30, "RLIMIT_STACK": 1 << 23}
 
 
 def without_home(environ: list[str]) -> list[str]:
@@ -306,6 +311,42 @@ def test_each_rlimit(runtime: RuntimeCommand, bundle: Bundle, name: str) -> None
     assert runtime.report(bundle)["rlimits"][name] == [min(soft, hard), hard]
 
 
+def lowered_limit(name: str) -> tuple[int, Callable[[], None]]:
+    """Return a hard limit for the runtime, and what sets it there."""
+    limit = min(BEARABLE.get(name, 5000), resource.getrlimit(RLIMITS[name])[1] & INFINITY)
+    return limit, lambda: resource.setrlimit(RLIMITS[name], (limit, limit))
+
+
+@pytest.mark.parametrize("userns", [False, pytest.param(True, marks=pytest.mark.userns)])
+@pytest.mark.parametrize("name", sorted(RLIMITS))
+def test_rlimit_may_not_be_raised(runtime: RuntimeCommand, bundle: Bundle, name: str, userns: bool) -> None:
+    """setrlimit(2): without CAP_SYS_RESOURCE a hard limit above the caller's is an error that names the entry."""
+    if userns:
+        bundle.userns()
+    limit, lower_own = lowered_limit(name)
+    libc = ctypes.CDLL(None)
+
+    def without_privilege() -> None:
+        lower_own()
+        libc.prctl(PR_CAPBSET_DROP, CAP_SYS_RESOURCE, 0, 0, 0)
+
+    bundle.process(rlimits=[{"type": name, "soft": limit, "hard": limit + 1}])
+    result = runtime.run(bundle, before_exec=without_privilege)
+    result.refused(*(("/process/rlimits/0", "EPERM") if runtime.name == "ocirun" else ()))
+
+
+@pytest.mark.sys_resource
+@pytest.mark.parametrize("userns", [False, pytest.param(True, marks=pytest.mark.userns)])
+@pytest.mark.parametrize("name", sorted(RLIMITS))
+def test_rlimit_raised(runtime: RuntimeCommand, bundle: Bundle, name: str, userns: bool) -> None:
+    """setrlimit(2): CAP_SYS_RESOURCE over the host raises it, and a new user namespace does not take that away."""
+    if userns:
+        bundle.userns()
+    limit, lower_own = lowered_limit(name)
+    bundle.process(rlimits=[{"type": name, "soft": limit + 1, "hard": limit + 2}])
+    assert runtime.report(bundle, before_exec=lower_own)["rlimits"][name] == [limit + 1, limit + 2]
+
+
 @pytest.mark.peer_fails(runc="duplicate rlimits: the last wins", crun="duplicate rlimits: the last wins")
 def test_rlimits_duplicate(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """Two entries of one type are an error."""
@@ -343,7 +384,8 @@ def test_oom_score_adj(runtime: RuntimeCommand, mkbundle: MkBundle) -> None:
 
 
 @pytest.mark.parametrize("userns", [False, pytest.param(True, marks=pytest.mark.userns)])
-@pytest.mark.parametrize("value", [-500, 0, 1000])
+@pytest.mark.vm
+@pytest.mark.parametrize("value", [-1000, -500, 0, 1000])
 def test_oom_score_adj_lower(runtime: RuntimeCommand, bundle: Bundle, value: int, userns: bool) -> None:
     """A score below the caller's takes CAP_SYS_RESOURCE over the host, which a new user namespace does not take away."""
     if userns:
