@@ -24,6 +24,7 @@ from ocirun.plan.build import build, join_bundle
 from ocirun.plan.circumstances import Circumstances
 from ocirun.plan.mounts import cgroup_mounts
 from ocirun.spec.cgroup_owner import cgroup_owner
+from ocirun.spec.id_map_rules import why_groups_stay
 from ocirun.spec.id_maps import IdMaps
 from ocirun.spec.state import hook_state
 from ocirun.store import NOTIFY_DIRECTORY
@@ -62,6 +63,7 @@ class Creation:
         *,
         facts: HostFacts,
         cgroup_manager: str,
+        cgroup_optional: bool,
         open_init: Callable[[], int],
         seccomp: CompiledFilter | None,
     ) -> None:
@@ -76,14 +78,16 @@ class Creation:
         assert config.linux is not None
         assert config.root is not None
         self.linux = config.linux
+        #: Some hierarchies may be out of reach, which the plan has to know.
+        self._cgroup_early = cgroup_optional or facts.rootless
         self.rootfs = os.path.abspath(join_bundle(bundle, config.root.path))
-        self.rootless = facts.euid != 0 or facts.in_user_namespace
         self.cgroup = open_manager(
             cgroup_manager,
             facts.cgroup_layout,
             entry.id,
             self.linux.cgroups_path,
-            rootless=self.rootless,
+            rootless=facts.rootless,
+            optional=cgroup_optional,
             annotations=config.annotations,
             resources=self.linux.resources,
         )
@@ -161,8 +165,7 @@ class Creation:
             self._rdt.make(self._save_rdt)
         self._undo.append(lambda: self.cgroup.remove(keep_existing=True))
         self.cgroup.create_birthplace()
-        if self.rootless:
-            # Some hierarchies may be out of reach, which the plan has to know.
+        if self._cgroup_early:
             self.cgroup.create()
 
     def _save_rdt(self) -> None:
@@ -218,13 +221,17 @@ class Creation:
                 new_keyring=not self.options.no_new_keyring,
                 notify_directory=f"{self.entry.path}/{NOTIFY_DIRECTORY}" if notify else None,
                 joined_maps=joined_maps,
+                may_set_groups=(
+                    not why_groups_stay(linux, self.facts) if joined_maps is None else joined_maps.may_set_groups
+                ),
+                may_clone_mounts=self.facts.may_clone_mounts,
+                has_cgroup=bool(self.cgroup.paths()),
             ),
         )
 
     def _joined_maps(self) -> IdMaps | None:
         for index, each in enumerate(self.linux.namespaces):
-            # Without power over the host the ids are of no use, nor could we join just to look.
-            if each.type == "user" and each.path is not None and not self.rootless:
+            if each.type == "user" and each.path is not None:
                 pointer = f"/linux/namespaces/{index}/path"
                 # Once: the path may lead elsewhere when init joins (/proc/PID/ns/user of a process that moves on).
                 namespace = open_user_namespace(each.path, pointer)
@@ -252,7 +259,7 @@ class Creation:
         return -1
 
     def _finish_cgroup(self) -> None:
-        if not self.rootless:
+        if not self._cgroup_early:
             self.cgroup.create()
         self.cgroup.place(self._init.pid, cloned=self._init.placed, joined=True)
         if self._rdt is not None:
@@ -265,8 +272,8 @@ class Creation:
 
     def _limit(self) -> None:
         # With power over the host a container in a user namespace has device nodes of its own: they are filtered too.
-        self.cgroup.apply(self.linux.resources, self.rootless)
-        if self._cgroup_owner is not None and not self.rootless:
+        self.cgroup.apply(self.linux.resources, self.facts.rootless)
+        if self._cgroup_owner is not None and not self.facts.rootless:
             from ocirun.cgroups.delegation import delegate
 
             delegate(self.cgroup.paths(), self._cgroup_owner)
@@ -283,7 +290,7 @@ class Creation:
 
     def _write_maps(self) -> int:
         maps = IdMaps(self.linux.uid_mappings, self.linux.gid_mappings, "/linux")
-        write_maps(self._init.pid, maps)
+        write_maps(self._init.pid, maps, self.facts, self._open_init, self.entry.path)
         return -1
 
     def _move_net_devices(self) -> int:

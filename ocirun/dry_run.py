@@ -10,7 +10,8 @@ from ocirun.errors import CgroupError, UnsupportedFeature
 from ocirun.host import HostFacts
 from ocirun.plan.build import Plan, build
 from ocirun.plan.circumstances import Circumstances
-from ocirun.validate import validate_document
+from ocirun.spec.id_map_rules import why_groups_stay
+from ocirun.validate import validate_for_anybody
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,17 +20,23 @@ if TYPE_CHECKING:
     from ocirun.spec.model import Config
 
 EXAMPLE_ID = "ID"
+_ROOTS_PLAN = "/linux/namespaces: this is root's plan, nobody else can do without a user namespace"
 
 
 def plan_document(
     text: bytes, bundle: str, facts: HostFacts | None = None, *, cgroup_manager: str = "cgroupfs"
 ) -> Plan:
-    """Return the plan for the bytes of a config.json, as root on the host of these facts (default: this one)."""
-    facts = HostFacts() if facts is None else facts
-    config = validate_document(text, facts, cgroup_manager)
+    """Return the plan for the bytes of a config.json on the host of these facts (default: this one).
+
+    It is the caller's; for a container without a user namespace it is root's, and says so if that is somebody else.
+    """
+    callers = HostFacts() if facts is None else facts
+    config, facts = validate_for_anybody(text, callers, cgroup_manager)
+    linux = config.linux
+    assert linux is not None  # a rule demands it
     unified = facts.cgroup_layout == "unified"
     mounts = [] if unified else _cgroup_mounts(config, facts, cgroup_manager)
-    return build(
+    plan = build(
         config,
         Circumstances(
             bundle,
@@ -37,11 +44,17 @@ def plan_document(
             available_capabilities=(1 << (facts.cap_last_cap + 1)) - 1,
             last_capability=facts.cap_last_cap,
             in_user_namespace=facts.in_user_namespace,
+            privileged=facts.euid == 0,
             unified=unified,
             cgroups=mounts,
             seccomp=_compile(config),
+            may_set_groups=not why_groups_stay(linux, facts),
+            may_clone_mounts=facts.may_clone_mounts,
         ),
     )
+    if facts is not callers:
+        plan.warnings = (_ROOTS_PLAN, *plan.warnings)
+    return plan
 
 
 def _cgroup_mounts(config: Config, facts: HostFacts, cgroup_manager: str) -> list[CgroupMount]:

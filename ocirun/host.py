@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn, TypeVar
 
+    from ocirun.subids import Range
+
     T = TypeVar("T")
 
 # The specification's names of namespaces, and the kernel's.
@@ -31,7 +33,10 @@ NAMESPACE_FILES = {
     "uts": "uts",
 }
 
+_NS_GET_USERNS = 0xB701  # ioctl_ns(2)
 _ALL_CAPABILITIES = (1 << 41) - 1
+#: The map of the first user namespace: inside, outside, size.
+_ALL_IDS = ((0, 0, 4294967295),)
 _LEGACY_CONTROLLERS = frozenset(
     (
         "blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "hugetlb", "memory", "net_cls", "net_prio",
@@ -75,6 +80,15 @@ class HostFacts:
         seccomp_actions: frozenset[str] = _ALL_SECCOMP_ACTIONS,
         systemd: bool = True,
         user_namespace_limit: int = 1 << 16,
+        egid: int = 0,
+        uid_map: tuple[tuple[int, int, int], ...] = _ALL_IDS,
+        gid_map: tuple[tuple[int, int, int], ...] = _ALL_IDS,
+        may_set_groups: bool = True,
+        may_clone_mounts: bool | None = None,
+        newuidmap: str = "/usr/bin/newuidmap",
+        newgidmap: str = "/usr/bin/newgidmap",
+        subordinate_uids: tuple[Range, ...] | None = (),
+        subordinate_gids: tuple[Range, ...] | None = (),
     ) -> HostFacts:
         """Return facts about an imagined host, by default a recent one seen by root."""
         self = cls()
@@ -84,23 +98,34 @@ class HostFacts:
         if unified_controllers is None:
             unified_controllers = _UNIFIED_CONTROLLERS if cgroup_layout == "unified" else frozenset()
         self._known.update(
-            kernel=kernel,
-            euid=euid,
-            effective_capabilities=effective_capabilities,
-            cap_last_cap=cap_last_cap,
-            in_user_namespace=in_user_namespace,
-            namespaces=namespaces,
-            namespace_ids=namespace_ids or {},
-            cgroup_layout=cgroup_layout,
-            legacy_controllers=legacy_controllers,
-            unified_controllers=unified_controllers,
-            lsms=lsms,
-            resctrl=resctrl,
-            seccomp_actions=seccomp_actions,
-            systemd=systemd,
-            user_namespace_limit=user_namespace_limit,
-        )
+            kernel=kernel, cgroup_layout=cgroup_layout, lsms=lsms, resctrl=resctrl, seccomp_actions=seccomp_actions,
+            legacy_controllers=legacy_controllers, unified_controllers=unified_controllers, systemd=systemd,
+            euid=euid, egid=egid, effective_capabilities=effective_capabilities, cap_last_cap=cap_last_cap,
+            namespaces=namespaces, namespace_ids=namespace_ids or {}, user_namespace_limit=user_namespace_limit,
+            in_user_namespace=in_user_namespace, uid_map=uid_map, gid_map=gid_map, may_set_groups=may_set_groups,
+            may_clone_mounts=bool(effective_capabilities & 1 << 21) if may_clone_mounts is None else may_clone_mounts,
+            newuidmap=newuidmap, newgidmap=newgidmap,
+            subordinate_uids=subordinate_uids, subordinate_gids=subordinate_gids,
+        )  # fmt: skip
         return self
+
+    def as_root(self) -> HostFacts:
+        """Return what root of the same host would find."""
+        other = HostFacts()
+        other._known.update(
+            {
+                **self._known,
+                "euid": 0,
+                "egid": 0,
+                "effective_capabilities": _ALL_CAPABILITIES,
+                "in_user_namespace": False,
+                "uid_map": _ALL_IDS,
+                "gid_map": _ALL_IDS,
+                "may_set_groups": True,
+                "may_clone_mounts": True,
+            }
+        )
+        return other
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"HostFacts are frozen: {name}")
@@ -131,7 +156,53 @@ class HostFacts:
     @property
     def in_user_namespace(self) -> bool:
         """True unless the caller is in the host's first user namespace."""
-        return self._fact("in_user_namespace", _read_in_user_namespace)
+        # Without the file there are no user namespaces at all.
+        return self._fact("in_user_namespace", lambda: self.uid_map not in ((), _ALL_IDS))
+
+    @property
+    def rootless(self) -> bool:
+        """True without root's power over the host: another user, or the root of a user namespace."""
+        return self.euid != 0 or self.in_user_namespace
+
+    @property
+    def egid(self) -> int:
+        """Effective group id in the caller's user namespace."""
+        return self._fact("egid", os.getegid)
+
+    @property
+    def uid_map(self) -> tuple[tuple[int, int, int], ...]:
+        """The lines of /proc/self/uid_map: the first id inside, the first outside, how many."""
+        return self._fact("uid_map", lambda: _read_map("uid_map"))
+
+    @property
+    def gid_map(self) -> tuple[tuple[int, int, int], ...]:
+        """The lines of /proc/self/gid_map."""
+        return self._fact("gid_map", lambda: _read_map("gid_map"))
+
+    @property
+    def may_set_groups(self) -> bool:
+        """False in a user namespace in which setgroups(2) is denied, and with it in all that are made there."""
+        return self._fact("may_set_groups", lambda: _read("/proc/self/setgroups") != "deny")
+
+    @property
+    def newuidmap(self) -> str:
+        """The program that writes a uid_map for users; "" where it is not installed."""
+        return self._fact("newuidmap", lambda: _find_program("newuidmap"))
+
+    @property
+    def newgidmap(self) -> str:
+        """The program that writes a gid_map for users; "" where it is not installed."""
+        return self._fact("newgidmap", lambda: _find_program("newgidmap"))
+
+    @property
+    def subordinate_uids(self) -> tuple[Range, ...] | None:
+        """The ranges of user ids that /etc/subuid gives to the caller; None where it is a name service that knows."""
+        return self._fact("subordinate_uids", lambda: _read_ranges("subuid"))
+
+    @property
+    def subordinate_gids(self) -> tuple[Range, ...] | None:
+        """The ranges of group ids that /etc/subgid gives to the caller; None as above."""
+        return self._fact("subordinate_gids", lambda: _read_ranges("subgid"))
 
     @property
     def namespaces(self) -> frozenset[str]:
@@ -191,6 +262,11 @@ class HostFacts:
         """How many user namespaces the caller may make; 0 means that it cannot make any."""
         return self._fact("user_namespace_limit", self._read_user_namespace_limit)
 
+    @property
+    def may_clone_mounts(self) -> bool:
+        """True with CAP_SYS_ADMIN over the mount namespace that the caller is in."""
+        return self._fact("may_clone_mounts", self._read_may_clone_mounts)
+
     def has_capability(self, number: int) -> bool:
         """Tell whether the calling thread has capability *number* in effect."""
         return bool(self.effective_capabilities >> number & 1)
@@ -221,6 +297,23 @@ class HostFacts:
         if tree is None:
             return frozenset()
         return frozenset(_read(f"/sys/fs/cgroup{tree}/cgroup.controllers").split())
+
+    def _read_may_clone_mounts(self) -> bool:
+        if not self.has_capability(21) or not self.in_user_namespace:
+            return self.has_capability(21)
+        # The root of a user namespace may be in a mount namespace that does not belong to it: unshare without -m.
+        import fcntl
+
+        try:
+            with open("/proc/self/ns/mnt", "rb") as namespace:
+                owner = fcntl.ioctl(namespace, _NS_GET_USERNS)
+        except OSError:
+            return False  # EPERM: it belongs to a namespace above ours
+        try:
+            status = os.fstat(owner)
+        finally:
+            os.close(owner)
+        return (status.st_dev, status.st_ino) == self.namespace_ids.get("user")
 
     def _read_user_namespace_limit(self) -> int:
         # A switch that Debian's and Arch's kernels have, for everybody without CAP_SYS_ADMIN (21).
@@ -267,9 +360,26 @@ def _read_cap_last_cap() -> int:
     return int(number) if number.isdigit() else 40
 
 
-def _read_in_user_namespace() -> bool:
-    # The first user namespace maps all ids to themselves; without the file there are none at all.
-    return _read("/proc/self/uid_map").split() not in ([], ["0", "0", "4294967295"])
+def _read_map(file: str) -> tuple[tuple[int, int, int], ...]:
+    lines = []
+    for line in _read(f"/proc/self/{file}").splitlines():
+        inside, outside, size = line.split()
+        lines.append((int(inside), int(outside), int(size)))
+    return tuple(lines)
+
+
+def _find_program(name: str) -> str:
+    from ocirun.subids import find_program  # only users without root need it
+
+    return find_program(name)
+
+
+def _read_ranges(file: str) -> tuple[Range, ...] | None:
+    from ocirun.subids import read_ranges, user_name
+
+    # The real one: it is who newuidmap is asked by.
+    uid = os.getuid()
+    return read_ranges(file, uid, user_name(uid))
 
 
 def _read_namespaces() -> frozenset[str]:

@@ -10,14 +10,15 @@ from __future__ import annotations
 import os
 
 from ocirun import _native
-from ocirun.errors import InitDied, KernelError
+from ocirun.errors import InitDied, KernelError, UnsupportedFeature
 from ocirun.init.failure import describe_failure
-from ocirun.init.process import kill_child
+from ocirun.init.process import describe_status, kill_child
+from ocirun.init.program import ProgramRunner
 from ocirun.init.protocol import FAILED
 from ocirun.plan import ops
 from ocirun.plan.encode import encode
 from ocirun.plan.namespaces import CLONE_FLAGS
-from ocirun.spec.id_maps import IdMaps
+from ocirun.spec.id_maps import OWN_ID, PROGRAM, IdMaps, gid_map_writer, uid_map_writer
 from ocirun.spec.model import IdMapping
 
 TYPE_CHECKING = False
@@ -25,23 +26,74 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TypeVar
 
+    from ocirun.host import HostFacts
     from ocirun.plan.ops import Op
 
     T = TypeVar("T")
 
 _DEADLINE_S = 60.0
+_PROGRAM_S = 30.0
+_FILES = {"newuidmap": "/etc/subuid", "newgidmap": "/etc/subgid"}
 
 
-def write_maps(pid: int, maps: IdMaps) -> None:
-    """Write the maps of *pid*'s user namespace.
+def write_maps(
+    pid: int, maps: IdMaps, facts: HostFacts, open_init: Callable[[], int], fallback_directory: str
+) -> None:
+    """Write the maps of *pid*'s user namespace, by whoever may: ourselves, or newuidmap and newgidmap.
 
-    Must run while init waits at NEED_ID_MAPS: the maps can be written once only.
+    Must run while init waits at NEED_ID_MAPS: the maps can be written once only.  A user who maps its own group alone
+    has setgroups(2) denied in the namespace.
 
-    Spec: config-linux.md#user-namespace-mappings
-    Errors: KernelError; EPERM when the caller may not map one of the ids.
+    Spec: config-linux.md#user-namespace-mappings; Kernel: user_namespaces(7)
+    Errors: KernelError, EPERM when the caller may not map one of the ids; UnsupportedFeature,
+    with what newuidmap said.
     """
-    _write(f"/proc/{pid}/uid_map", maps.uid_mappings, f"{maps.pointer}/uidMappings")
-    _write(f"/proc/{pid}/gid_map", maps.gid_mappings, f"{maps.pointer}/gidMappings")
+    own = f"/proc/{pid}"
+    programs = ProgramRunner(open_init, fallback_directory)
+    if uid_map_writer(maps.uid_mappings, facts) == PROGRAM:
+        pointer = f"{maps.pointer}/uidMappings"
+        _run_program("newuidmap", facts.newuidmap, pid, maps.uid_mappings, pointer, programs)
+    else:
+        _write(f"{own}/uid_map", _lines(maps.uid_mappings), f"{maps.pointer}/uidMappings")
+    pointer = f"{maps.pointer}/gidMappings"
+    writer = gid_map_writer(maps.gid_mappings, facts)
+    if writer == PROGRAM:
+        _run_program("newgidmap", facts.newgidmap, pid, maps.gid_mappings, pointer, programs)
+        return
+    if writer == OWN_ID and facts.may_set_groups:
+        _write(f"{own}/setgroups", "deny", pointer)
+    _write(f"{own}/gid_map", _lines(maps.gid_mappings), pointer)
+
+
+def _run_program(
+    name: str,
+    path: str,
+    pid: int,
+    mappings: Sequence[IdMapping],
+    pointer: str,
+    programs: ProgramRunner,
+) -> None:
+    if not path:  # it was there when the configuration was validated
+        raise UnsupportedFeature(f"{pointer}: {name} is not installed", json_pointer=pointer)
+    numbers = [str(number) for each in mappings for number in (each.container_id, each.host_id, each.size)]
+    args = (path, str(pid), *numbers)
+    finished = programs.run(
+        path, args, (), directory="/", stdin=b"", timeout_s=_PROGRAM_S, origin=pointer
+    )
+    if finished.timed_out:
+        what = f"was killed after {_PROGRAM_S:g} s"
+    elif finished.status == 0:
+        return
+    else:
+        what = f"ended {describe_status(finished.status)}"
+    said = f": {finished.text}" if finished.text else ""
+    raise UnsupportedFeature(
+        f"{pointer}: {path} {what}{said}",
+        op=name,
+        json_pointer=pointer,
+        hint=f"the user's ranges are in {_FILES[name]}; the program must be set-user-ID root or have its"
+        " capability, and the runtime must not run with no_new_privs",
+    )
 
 
 def make_user_namespace(maps: IdMaps, open_init: Callable[[], int], fallback_directory: str) -> int:
@@ -59,7 +111,9 @@ def make_user_namespace(maps: IdMaps, open_init: Callable[[], int], fallback_dir
     ]
 
     def take(pid: int) -> int:
-        write_maps(pid, maps)
+        # Id-mapped mounts take power over the host: so do these maps.
+        _write(f"/proc/{pid}/uid_map", _lines(maps.uid_mappings), f"{maps.pointer}/uidMappings")
+        _write(f"/proc/{pid}/gid_map", _lines(maps.gid_mappings), f"{maps.pointer}/gidMappings")
         return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
 
     return _visit(operations, (), open_init, fallback_directory, take)
@@ -98,7 +152,9 @@ def read_maps(
     ]
 
     def read(pid: int) -> IdMaps:
-        return IdMaps(_read(f"/proc/{pid}/uid_map"), _read(f"/proc/{pid}/gid_map"), pointer)
+        maps = IdMaps(_read_map(f"/proc/{pid}/uid_map"), _read_map(f"/proc/{pid}/gid_map"), pointer)
+        maps.may_set_groups = _read(f"/proc/{pid}/setgroups").strip() != b"deny"
+        return maps
 
     return _visit(operations, (namespace,), open_init, fallback_directory, read)
 
@@ -147,8 +203,11 @@ def _end(spawned: _native.Spawned) -> None:
         os.close(spawned.pidfd)
 
 
-def _write(path: str, mappings: Sequence[IdMapping], pointer: str) -> None:
-    text = "".join(f"{each.container_id} {each.host_id} {each.size}\n" for each in mappings)
+def _lines(mappings: Sequence[IdMapping]) -> str:
+    return "".join(f"{each.container_id} {each.host_id} {each.size}\n" for each in mappings)
+
+
+def _write(path: str, text: str, pointer: str) -> None:
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
@@ -160,14 +219,17 @@ def _write(path: str, mappings: Sequence[IdMapping], pointer: str) -> None:
         raise KernelError(error.errno or 0, "write", path, json_pointer=pointer) from error
 
 
-def _read(path: str) -> list[IdMapping]:
+def _read(path: str) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         # A map has at most 340 lines of 33 bytes.
-        lines = os.read(fd, 1 << 16).split(b"\n")
+        return os.read(fd, 1 << 16)
     finally:
         os.close(fd)
-    numbers = [[int(word) for word in line.split()] for line in lines if line]
+
+
+def _read_map(path: str) -> list[IdMapping]:
+    numbers = [[int(word) for word in line.split()] for line in _read(path).split(b"\n") if line]
     return [
         IdMapping({"containerID": inside, "hostID": outside, "size": size})
         for inside, outside, size in numbers

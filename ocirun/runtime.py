@@ -29,30 +29,27 @@ if TYPE_CHECKING:
     from ocirun.store import Entry, Record
 
 
-def default_root() -> str:
-    """Return the state root of this user: /run/ocirun, or below XDG_RUNTIME_DIR without root."""
-    if os.geteuid() == 0:
-        return "/run/ocirun"
-    directory = os.environ.get("XDG_RUNTIME_DIR")
-    if not directory:
-        raise OcirunError(
-            "no state root: XDG_RUNTIME_DIR is not set", hint="set it, or pass --root DIR"
-        )
-    return os.path.join(directory, "ocirun")
-
-
 class Runtime:
     """Containers under one state root.
 
-    `root` is the directory of the state root; `cgroup_manager` is "cgroupfs", "systemd" or "disabled".  Thread-safe.
-    Owns one descriptor of the sealed ocirun-init once a container was created; close() or the end of a `with` block
-    gives it up.
+    `root` is the directory of the state root (None: see `ocirun.state_root`); `cgroup_manager` is "cgroupfs", "systemd"
+    or "disabled"; `rootless` says whether a container that asks for no cgroup may go without one where none can be made
+    (None: where the caller is not root of the host).  Thread-safe.  Owns one descriptor of the sealed ocirun-init once
+    a container was created; close() or the end of a `with` block gives it up.
     `warnings` collects what is no error: failed poststop hooks, capabilities that the kernel does not know, and so on.
     """
 
-    def __init__(self, root: str | None = None, *, cgroup_manager: str = "cgroupfs") -> None:
-        self.store = Store(default_root() if root is None else root)
+    def __init__(
+        self, root: str | None = None, *, cgroup_manager: str = "cgroupfs", rootless: bool | None = None
+    ) -> None:
+        if root is None:
+            from ocirun.state_root import default_root
+
+            self.store = Store(*default_root())
+        else:
+            self.store = Store(root)
         self.cgroup_manager = cgroup_manager
+        self.rootless = rootless
         self.warnings: list[str] = []
         #: Process -> its descriptor of the sealed ocirun-init: a fork of the host process must not rely on ours.
         self._inits: dict[int, int] = {}
@@ -171,6 +168,7 @@ class Runtime:
                 options,
                 facts=facts,
                 cgroup_manager=self.cgroup_manager,
+                cgroup_optional=facts.rootless if self.rootless is None else self.rootless,
                 open_init=self.open_init,
                 seccomp=seccomp,
             )

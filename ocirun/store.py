@@ -329,10 +329,12 @@ def _names_in(fd: int) -> list[str]:
 class Store:
     """The state root.  The directory is made when the first container is."""
 
-    __slots__ = ("root",)
+    __slots__ = ("mode", "root")
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, mode: int = 0o700) -> None:
+        """`mode` is what the root is made with."""
         self.root = os.path.abspath(root)
+        self.mode = mode
 
     def create(self, container_id: str) -> Entry:
         """Make the directory of a new container, locked.  Errors: InvalidContainerId, ContainerExists, OSError."""
@@ -391,7 +393,7 @@ class Store:
             path = os.path.dirname(path)
         for directory in reversed(missing):
             try:
-                os.mkdir(directory, 0o700)
+                os.mkdir(directory, self.mode if directory == self.root else 0o700)
             except FileExistsError:
                 if not os.path.isdir(directory):
                     raise

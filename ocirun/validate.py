@@ -18,6 +18,7 @@ from ocirun.cgroups.host_rules import check_resources as check_resources_here
 from ocirun.errors import InternalError, InvalidConfig, Problem, errno_text
 from ocirun.host import HostFacts
 from ocirun.spec import _validator, host_rules, mount_rules, rules
+from ocirun.spec.id_map_rules import CAP_SYS_ADMIN
 from ocirun.spec.linux_rules import check_resources
 from ocirun.spec.model import Config, Process
 from ocirun.spec.resources import Resources
@@ -33,8 +34,34 @@ def validate_document(data: bytes, facts: HostFacts, cgroup_manager: str = "cgro
 
     Errors: InvalidConfig with all problems of the first gate that found any.
     """
+    config = _decode(data)
+    _check_host(config, facts, cgroup_manager)
+    return config
+
+
+def validate_for_anybody(
+    data: bytes, facts: HostFacts, cgroup_manager: str = "cgroupfs"
+) -> tuple[Config, HostFacts]:
+    """Decode the bytes of a config.json, and return it with the facts that it was held to.
+
+    They are root's where the container has no user namespace, since nobody else could create it, and the caller's
+    otherwise.  Errors: InvalidConfig, as above.
+    """
+    config = _decode(data)
+    namespaces = config.linux.namespaces if config.linux is not None else ()
+    if not facts.has_capability(CAP_SYS_ADMIN) and all(each.type != "user" for each in namespaces):
+        facts = facts.as_root()
+    _check_host(config, facts, cgroup_manager)
+    return config, facts
+
+
+def _decode(data: bytes) -> Config:
     config = Config.decode(_load(data, "config.json"))
     _refuse_any([*rules.check(config), *mount_rules.check(config)])
+    return config
+
+
+def _check_host(config: Config, facts: HostFacts, cgroup_manager: str) -> None:
     problems = host_rules.check(config, facts)
     if config.linux is not None and config.linux.resources is not None:
         problems += check_resources_here(config.linux.resources, facts)
@@ -43,7 +70,6 @@ def validate_document(data: bytes, facts: HostFacts, cgroup_manager: str = "cgro
 
         problems += check_systemd(config, facts)
     _refuse_any(problems)
-    return config
 
 
 def validate_process(data: bytes, facts: HostFacts, *, what: str = "process.json") -> Process:
@@ -75,14 +101,15 @@ def validate_bundle(
     config_path: str | None = None,
     cgroup_manager: str = "cgroupfs",
 ) -> list[Problem]:
-    """Return what is wrong with a bundle, nothing if a container can be created from it with *cgroup_manager*.
+    """Return what is wrong with a bundle, nothing if a container can be created from it with *cgroup_manager*: by the
+    caller, or by root alone if it has no user namespace.
 
     *config_path* is another place of config.json, as in `create`.  Nothing is changed, and nothing
     in the bundle makes this raise.
     """
     try:
         data = _read(config_path or os.path.join(bundle, "config.json"))
-        config = validate_document(data, HostFacts() if facts is None else facts, cgroup_manager)
+        config, _ = validate_for_anybody(data, HostFacts() if facts is None else facts, cgroup_manager)
     except InvalidConfig as error:
         return list(error.problems)
     except OSError as error:

@@ -50,7 +50,8 @@ enum ocirun_opcode {
 	OCIRUN_OP_JOIN_CGROUP,		/* text0 = "tasks" of a version 1 cgroup: moving oneself is cheap, being moved is not */
 	OCIRUN_OP_JOIN,			/* setns(slot0, number0) */
 	OCIRUN_OP_UNSHARE,		/* number0 = CLONE_NEW* */
-	OCIRUN_OP_ID_MAPS,		/* ask the parent for the maps, then become 0:0 */
+	OCIRUN_OP_ID_MAPS,		/* ask the parent for the maps */
+	OCIRUN_OP_BECOME,		/* be number0 = uid, 1 = gid of the user namespace */
 	OCIRUN_OP_FORK,			/* continue in a child made with number0 = CLONE_NEW*; the parent learns its pid */
 	OCIRUN_OP_BARRIER,		/* number0 = enum ocirun_barrier; slot0 <- descriptor sent with the answer, if any;
 					 * slot1 = one to send along, closed here afterwards */
@@ -120,8 +121,9 @@ enum ocirun_opcode {
 #define OCIRUN_FLAG_NO_SYMLINKS 2	/* MOUNT, BIND: the destination must not be reached through a link (CVE-2019-19921) */
 #define OCIRUN_FLAG_ON_PROC 4		/* MOUNT, BIND: the destination may lie on procfs */
 #define OCIRUN_FLAG_COPY_UP 8		/* MOUNT: tmpcopyup */
-#define OCIRUN_FLAG_DUMPABLE 16		/* ID_MAPS: an unprivileged parent must be able to open our uid_map */
-#define OCIRUN_FLAG_SETGROUPS 32	/* ID_MAPS: setgroups is allowed in the new namespace */
+#define OCIRUN_FLAG_DUMPABLE 16		/* ID_MAPS: an unprivileged parent must be able to open our uid_map;
+					 * WRITE_PROC: and we our own files of /proc */
+#define OCIRUN_FLAG_SETGROUPS 32	/* BECOME: give up the caller's groups, which the namespace allows */
 #define OCIRUN_FLAG_REPLACE 64		/* SYMLINK: remove what is there first */
 #define OCIRUN_FLAG_NOTIFY 128		/* SECCOMP: hand the listener to the agent */
 #define OCIRUN_FLAG_PROC_ROOT 256	/* BIND: the source must be the root of a procfs */
@@ -129,7 +131,6 @@ enum ocirun_opcode {
 #define OCIRUN_FLAG_FINAL 512		/* CAPABILITIES: only lower the sets, under the filter: no prctl */
 #define OCIRUN_FLAG_BIND_CONSOLE 1024	/* CONSOLE: show the terminal at /dev/console */
 #define OCIRUN_FLAG_BEST_EFFORT 2048	/* KEYRING: a kernel without keyrings is no error */
-#define OCIRUN_FLAG_JOINED 4096		/* ID_MAPS: the namespace was joined, its maps exist */
 #define OCIRUN_FLAG_TOLERANT 8192	/* CHDIR: EACCES is for RETRY, as the user, to settle */
 #define OCIRUN_FLAG_RETRY 16384		/* CHDIR: only where TOLERANT was refused */
 #define OCIRUN_FLAG_RAISE 32768		/* RLIMIT: only a higher hard limit, while we may */

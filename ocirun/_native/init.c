@@ -20,6 +20,8 @@ static int dispatch(struct context *ctx) {
 		return op_unshare(ctx);
 	case OCIRUN_OP_ID_MAPS:
 		return op_id_maps(ctx);
+	case OCIRUN_OP_BECOME:
+		return op_become(ctx);
 	case OCIRUN_OP_FORK:
 		return op_fork(ctx);
 	case OCIRUN_OP_BARRIER:

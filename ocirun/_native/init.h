@@ -121,6 +121,7 @@ int op_join_cgroup(struct context *ctx);
 int op_join(struct context *ctx);
 int op_unshare(struct context *ctx);
 int op_id_maps(struct context *ctx);
+int op_become(struct context *ctx);
 int op_fork(struct context *ctx);
 int op_barrier(struct context *ctx);
 int op_write_proc(struct context *ctx);

@@ -9,6 +9,8 @@
 #define SIOCGIFFLAGS 0x8913
 #define SIOCSIFFLAGS 0x8914
 
+#define NUMBER(which) (ctx->op->number[which])
+
 int op_open_namespace(struct context *ctx) {
 	const char *path = ctx->detail = op_text(ctx, 0);
 	/* An input was opened by the parent: what it knows of the namespace would not be true of the path for long. */
@@ -56,18 +58,22 @@ int op_unshare(struct context *ctx) {
 	return 0;
 }
 
-/* The maps must be there before the next exec or id change: unmapped ids lose all capabilities. */
 int op_id_maps(struct context *ctx) {
 	int sync = ctx->slots[OCIRUN_SLOT_SYNC];
 	int error;
 	if (has_flag(ctx, OCIRUN_FLAG_DUMPABLE))
 		TRY(ctx, PRCTL, sys_prctl(PR_SET_DUMPABLE, 1, 0, 0));
-	if (!has_flag(ctx, OCIRUN_FLAG_JOINED) &&
-	    ((error = send_message(ctx, sync, OCIRUN_MSG_NEED_ID_MAPS, 0, 0, FD_NONE)) < 0 ||
-	     (error = receive_message(ctx, sync, OCIRUN_MSG_PROCEED, NULL)) < 0))
+	if ((error = send_message(ctx, sync, OCIRUN_MSG_NEED_ID_MAPS, 0, 0, FD_NONE)) < 0 ||
+	    (error = receive_message(ctx, sync, OCIRUN_MSG_PROCEED, NULL)) < 0)
 		return error;
-	TRY(ctx, SETRESGID, sys3(__NR_setresgid, 0, 0, 0));
-	TRY(ctx, SETRESUID, sys3(__NR_setresuid, 0, 0, 0));
+	TRY(ctx, PRCTL, sys_prctl(PR_SET_DUMPABLE, 0, 0, 0));
+	return 0;
+}
+
+/* Whose ids are not mapped cannot make files, and loses all capabilities with the next exec. */
+int op_become(struct context *ctx) {
+	TRY(ctx, SETRESGID, sys3(__NR_setresgid, NUMBER(1), NUMBER(1), NUMBER(1)));
+	TRY(ctx, SETRESUID, sys3(__NR_setresuid, NUMBER(0), NUMBER(0), NUMBER(0)));
 	if (has_flag(ctx, OCIRUN_FLAG_SETGROUPS))
 		TRY(ctx, SETGROUPS, sys2(__NR_setgroups, 0, NULL));
 	TRY(ctx, PRCTL, sys_prctl(PR_SET_DUMPABLE, 0, 0, 0));
@@ -138,8 +144,16 @@ static int write_all(struct context *ctx, int fd, const char *data) {
 }
 
 int op_write_proc(struct context *ctx) {
+	/* Only the moment of opening asks whose the file is. */
+	if (has_flag(ctx, OCIRUN_FLAG_DUMPABLE))
+		TRY(ctx, PRCTL, sys_prctl(PR_SET_DUMPABLE, 1, 0, 0));
 	ctx->detail = op_text(ctx, 0);
 	cleanup_fd int fd = open_below_proc(ctx, 0, op_text(ctx, 0), O_WRONLY | O_NOCTTY);
+	if (has_flag(ctx, OCIRUN_FLAG_DUMPABLE)) {
+		long hidden = sys_prctl(PR_SET_DUMPABLE, 0, 0, 0);
+		if (hidden < 0)
+			return (int)AT(ctx, PRCTL, hidden);
+	}
 	return fd < 0 ? fd : write_all(ctx, fd, op_text(ctx, 1));
 }
 

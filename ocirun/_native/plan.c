@@ -73,6 +73,7 @@ static int shape_of(unsigned opcode, struct shape *out) {
 		SHAPE('0', '1', 'o', '.', '.', '.');
 	case OCIRUN_OP_UNSHARE:
 	case OCIRUN_OP_ID_MAPS:
+	case OCIRUN_OP_BECOME:
 	case OCIRUN_OP_FORK:
 	case OCIRUN_OP_LOOPBACK:
 	case OCIRUN_OP_PROPAGATION:

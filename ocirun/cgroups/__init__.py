@@ -145,6 +145,7 @@ def open_manager(
     recorded: dict[str, Any] | None = None,
     *,
     rootless: bool = False,
+    optional: bool = False,
     annotations: Mapping[str, str] | None = None,
     resources: Resources | None = None,
 ) -> CgroupManager:
@@ -152,8 +153,9 @@ def open_manager(
 
     *layout* is `HostFacts.cgroup_layout`.  With *recorded* (what `record` returned in another
     process) everything follows from it, the other arguments are not looked at and no file is read.
-    *rootless*: hierarchies that may not be written are left out if `cgroups_path` is absent; systemd is the user's
-    own.  *annotations* and *resources* are the configuration's: some of it systemd has to know when it makes the scope.
+    *optional*: hierarchies that may not be written are left out if `cgroups_path` is absent.  *rootless*: systemd is
+    the user's own.  *annotations* and *resources* are the configuration's: some of it systemd has to know when it
+    makes the scope.
 
     Errors: CgroupError, InvalidConfig.
     """
@@ -170,8 +172,8 @@ def open_manager(
             return CgroupfsManager.from_record(recorded)
         from .hierarchies import discover
 
-        optional = rootless and not cgroups_path
-        return CgroupfsManager(discover(layout, cgroups_path, container_id), optional=optional)
+        hierarchies = discover(layout, cgroups_path, container_id)
+        return CgroupfsManager(hierarchies, optional=optional and not cgroups_path)
     if kind == "systemd":
         from .systemd import SystemdManager
 

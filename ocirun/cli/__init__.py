@@ -89,7 +89,9 @@ def _run(invocation: Invocation) -> int:
     from ocirun.runtime import Runtime as Library
 
     with Library(
-        invocation.value("root"), cgroup_manager=cgroup_manager(invocation)
+        invocation.value("root"),
+        cgroup_manager=cgroup_manager(invocation),
+        rootless={"true": True, "false": False}.get(invocation.value("rootless") or ""),
     ) as runtime:
         try:
             return function(invocation, runtime)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from ocirun._native import lib
 from ocirun.errors import InternalError
-from ocirun.plan import ops
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ class Expected:
         self._owed: list[tuple[int, int]] = []
         self._at = 0
         for op in plan.ops:
-            if op.name == "ID_MAPS" and not op.flags & ops.JOINED:
+            if op.name == "ID_MAPS":
                 self._owed.append((NEED_ID_MAPS, 0))
             elif op.name == "FORK":
                 self._owed.append((INIT_PID, 0))

@@ -36,7 +36,7 @@ from ocirun.plan.labels import build_execution, build_keyring
 from ocirun.plan.left_out import left_out
 from ocirun.plan.mapped_mounts import MappedMounts
 from ocirun.plan.mounts import SEVERED, MountBuilder, normalize
-from ocirun.plan.namespaces import CLONE_FLAGS, Namespaces
+from ocirun.plan.namespaces import CLONE_FLAGS, Namespaces, UserEntry
 from ocirun.plan.process import (
     PERSONALITIES,
     CapabilitySets,
@@ -47,6 +47,7 @@ from ocirun.plan.process import (
     build_scheduling,
 )
 from ocirun.plan.slots import Slots
+from ocirun.spec.id_map_rules import KEEP_GROUPS
 from ocirun.spec.id_maps import IdMaps
 from ocirun.spec.mount_options import (
     MS_PRIVATE,
@@ -161,6 +162,14 @@ class _Builder:
         self.capabilities = CapabilitySets(sets, circumstances.available_capabilities)
         self.env = self._environment()
         self.user_namespace = self.namespaces.has("user")
+        self.set_groups = circumstances.may_set_groups and KEEP_GROUPS not in config.annotations
+        self.entry = UserEntry(
+            self.maps.first_ids if self.maps is not None else (0, 0),
+            set_groups=self.set_groups,
+            # The files of /proc of a process that is not dumpable belong to root.
+            hidden=circumstances.privileged,
+            clones_outside=circumstances.may_clone_mounts,
+        )
         #: Open the root and bind sources before anything else: a user namespace hides the way to host paths, and
         #: where mounts are to be shared with the host, the sources must be cloned before "/" stops being shared.
         shared = PROPAGATION.get(config.linux.rootfs_propagation or "", 0) & MS_SHARED
@@ -196,13 +205,9 @@ class _Builder:
 
     def build(self) -> Plan:
         below_root = self._below_root()
-        before_user = self._before_user()
+        before_user, sources = self._before_user(), self._sources()
         add = self.operations.extend
-        add(
-            self.namespaces.build(
-                self.linux, self.slots, before_user, dumpable=not self.circumstances.privileged
-            )
-        )
+        add(self.namespaces.build(self.linux, self.slots, before_user, sources, self.entry))
         add(self._names())
         add(below_root)
         add(self._hooks_before_pivot())
@@ -224,22 +229,25 @@ class _Builder:
         )
 
     def _before_user(self) -> list[Op]:
-        """What needs the caller's own power over the host, and the root where the way to it may be hidden."""
+        """What needs the caller's own power over the host."""
         result = self._join_cgroups() if self._joins_early else []
         process = self.process
         if process is not None and process.oom_score_adj is not None:
             result.append(
                 ops.write_proc(
-                    "self/oom_score_adj", str(process.oom_score_adj), "/process/oomScoreAdj"
+                    "self/oom_score_adj", str(process.oom_score_adj), "/process/oomScoreAdj", self.entry.dumpable
                 )
             )
-        if self.early:
-            result.append(ops.open_tree(self.root_slot, self.root_path, True, "/root/path"))
-            result.extend(self.mounts.before_user)
-            result.extend(self.devices.before_user)
         if self.user_namespace and process is not None:
             result.extend(build_limits(process, raise_only=True))
         return result
+
+    def _sources(self) -> list[Op]:
+        """The root and all else of the host's files, where the way to them may be hidden later."""
+        if not self.early:
+            return []
+        root = ops.open_tree(self.root_slot, self.root_path, True, "/root/path")
+        return [root, *self.mounts.before_user, *self.devices.before_user]
 
     def _names(self) -> list[Op]:
         result = [ops.setsid()]
@@ -434,7 +442,7 @@ class _Builder:
                 self.capabilities,
                 last_capability=self.circumstances.last_capability,
                 hold_admin=seccomp is not None and not no_new_privileges,
-                set_groups=self.circumstances.privileged,
+                set_groups=self.set_groups,
             )
         )
         result.extend(build_executable(process, self.env))

@@ -17,6 +17,8 @@ class Circumstances:
 
     `join_paths` are the files of version 1 cgroups by which init joins them, `joined_maps` the maps of a user namespace
     that is joined, where they are known: it is an input ("user") then, the very one that has these maps.
+    `may_set_groups` is false where setgroups(2) is denied in the container; `has_cgroup` where it has none of its own;
+    `may_clone_mounts` where the runtime itself has no power over its mounts.
     """
 
     __slots__ = (
@@ -24,12 +26,15 @@ class Circumstances:
         "bundle",
         "cgroups",
         "container_id",
+        "has_cgroup",
         "in_user_namespace",
         "join_paths",
         "joined_maps",
         "keep_count",
         "last_capability",
         "listen_fds",
+        "may_clone_mounts",
+        "may_set_groups",
         "new_keyring",
         "no_pivot",
         "notify_directory",
@@ -57,6 +62,9 @@ class Circumstances:
         new_keyring: bool = True,
         notify_directory: str | None = None,
         joined_maps: IdMaps | None = None,
+        may_set_groups: bool = True,
+        may_clone_mounts: bool = True,
+        has_cgroup: bool = True,
     ) -> None:
         self.bundle = bundle
         self.container_id = container_id
@@ -74,3 +82,6 @@ class Circumstances:
         self.new_keyring = new_keyring
         self.notify_directory = notify_directory
         self.joined_maps = joined_maps
+        self.may_set_groups = may_set_groups
+        self.may_clone_mounts = may_clone_mounts
+        self.has_cgroup = has_cgroup

@@ -201,6 +201,11 @@ def _root_attributes(op: Op) -> str:
     return f"make the root mount {' '.join(words)}"
 
 
+def _who(op: Op) -> str:
+    uid, gid = _number(op, 0), _number(op, 1)
+    return "root" if (uid, gid) == (0, 0) else f"uid {uid} gid {gid}"
+
+
 _DESCRIPTIONS: dict[str, Callable[[Op], str]] = {
     "OPEN_NAMESPACE": lambda op: (
         f"open namespace {_text(op, 0)} ({_clone_names(op.numbers[0])[0]}) as #{op.slots[0]}"
@@ -208,11 +213,8 @@ _DESCRIPTIONS: dict[str, Callable[[Op], str]] = {
     "JOIN_CGROUP": lambda op: f"join the cgroup of {_text(op, 0)}",
     "JOIN": lambda op: f"join {_clone_names(op.numbers[0])[0]} namespace #{op.slots[0]}",
     "UNSHARE": lambda op: f"new namespaces: {' '.join(_clone_names(op.numbers[0]))}",
-    "ID_MAPS": lambda op: (
-        "become root of the joined user namespace"
-        if op.flags & ops.JOINED
-        else "wait for the parent to write the id maps, become root in them"
-    ),
+    "ID_MAPS": lambda _: "wait for the parent to write the id maps",
+    "BECOME": lambda op: f"be {_who(op)} of the user namespace",
     "FORK": lambda op: (
         "continue in a child" + _join_words(" with a new namespace: ", _clone_names(op.numbers[0]))
     ),

@@ -6,6 +6,7 @@ Spec: config.md#linux-process, config.md#specification-version
 
 from __future__ import annotations
 
+from ocirun.spec.id_map_rules import KEEP_GROUPS
 from ocirun.version import SPEC_VERSION
 
 TYPE_CHECKING = False
@@ -22,6 +23,8 @@ def left_out(config: Config, capabilities: CapabilitySets, seccomp: CompiledFilt
     minor = int(config.oci_version.split(".")[1])
     if minor > int(SPEC_VERSION.split(".")[1]):
         yield f"/ociVersion: {config.oci_version} may have properties that are not known here: they are ignored"
+    if config.process is not None and config.process.user.additional_gids and KEEP_GROUPS in config.annotations:
+        yield f"/process/user/additionalGids: left out, the annotation {KEEP_GROUPS} keeps the caller's groups"
     for name in capabilities.unknown:
         yield f"/process/capabilities: {name} is not known or not available here: left out"
     for name in capabilities.not_raisable:

@@ -74,11 +74,15 @@ class Namespaces:
         # The cgroup namespace is rooted where its maker is, and init is placed after its birth.
         return sum(CLONE_FLAGS[kind] for kind in kinds if kind != "cgroup")
 
-    def build(self, linux: Linux, slots: Slots, before_user: Sequence[Op], dumpable: bool) -> list[Op]:
+    def build(
+        self, linux: Linux, slots: Slots, before_user: Sequence[Op], sources: Sequence[Op], entry: UserEntry
+    ) -> list[Op]:
         """Return the operations that enter all namespaces but a new cgroup namespace.
 
-        `before_user` is what needs the caller's privileges over host objects; it comes before a user namespace is
-        entered.  Paths are opened before anything changes, so all of them are paths of the runtime's namespaces.
+        `before_user` is what needs the caller's privileges over host objects, and `sources` what it can reach of the
+        host's files; both come before a user namespace is entered.  A caller that may clone mounts in a user namespace
+        alone does so there, while it is still itself.  Namespaces' paths are opened before anything changes, so all of
+        them are paths of the runtime's.
         """
         result = []
         opened = {}
@@ -91,17 +95,18 @@ class Namespaces:
                 ops.open_namespace(opened[kind], self.paths[kind], CLONE_FLAGS[kind], origin)
             )
         result.extend(before_user)
-        # The user namespace last: until then we have the power to join the others.
-        for kind in sorted(opened, key=lambda kind: kind == "user"):
+        if entry.clones_outside:
+            result.extend(sources)
+        # With power over the others the user namespace last, which takes it away; without it first, which gives it.
+        last = entry.clones_outside
+        for kind in sorted(opened, key=lambda kind: (kind == "user") == last):
             origin = f"/linux/namespaces/{self.joined[kind]}"
             result.append(ops.join(opened[kind], CLONE_FLAGS[kind], origin))
             if kind == "network" and self.netlink >= 0:
                 # Before a user namespace takes away what the joined one asks for.
                 result.append(ops.open_netlink(self.netlink, "/linux/netDevices"))
-        if "user" in self.joined:
-            result.append(ops.id_maps(ops.JOINED, f"/linux/namespaces/{self.joined['user']}"))
         if self.in_two_steps:
-            result.extend(self._build_two_steps(linux, dumpable))
+            result.extend(self._build_two_steps(linux, () if entry.clones_outside else sources, entry))
         return result
 
     def build_network(self) -> list[Op]:
@@ -115,26 +120,53 @@ class Namespaces:
             result.append(ops.barrier(ops.BARRIER_NETWORK, sent=self.netlink))
         return result
 
-    def _build_two_steps(self, linux: Linux, dumpable: bool) -> list[Op]:
+    def _build_two_steps(self, linux: Linux, sources: Sequence[Op], entry: UserEntry) -> list[Op]:
         result = []
+        become = []
+        if self.has("user"):
+            origin = f"/linux/namespaces/{(self.created | self.joined)['user']}"
+            flags = entry.set_groups if "user" in self.created else 0
+            become.append(ops.become(*entry.ids, flags, origin))
         if "user" in self.created:
-            origin = f"/linux/namespaces/{self.created['user']}"
             result.append(ops.unshare(CLONE_FLAGS["user"], origin))
-            flags = ops.SETGROUPS | (ops.DUMPABLE if dumpable else 0)
-            result.append(ops.id_maps(flags, "/linux/uidMappings"))
+            result.append(ops.id_maps(entry.dumpable, "/linux/uidMappings"))
+        if entry.clones_outside:
+            result.extend(become)
         others = {kind: 0 for kind in self.created if kind not in ("user", "pid")}
         if self._flags_of(others):
             result.append(ops.unshare(self._flags_of(others), "/linux/namespaces"))
+        if not entry.clones_outside:
+            result.extend(sources)
+            result.extend(become)
         if "time" in self.created and linux.time_offsets is not None:
-            # Only while no process is inside: the fork below makes the first one.
-            result.extend(_time_offsets(linux))
+            # Only while no process is inside: the fork below makes the first one.  Nobody can look at us in a user
+            # namespace that is new; in a joined one we had better stay hidden.
+            result.extend(_time_offsets(linux, entry.dumpable if "user" in self.created else 0))
         result.append(ops.fork(CLONE_FLAGS["pid"] if "pid" in self.created else 0, "/linux/namespaces"))
         # No limit may be in force before this fork (pids.limit may be 0), all of them must be before what follows.
         result.append(ops.barrier(ops.BARRIER_LIMITS))
         return result
 
 
-def _time_offsets(linux: Linux) -> list[Op]:
+class UserEntry:
+    """How a user namespace is entered.
+
+    `ids` are the user and group to be there; `set_groups` (a flag of BECOME) and `dumpable` (of ID_MAPS and WRITE_PROC)
+    say what that takes; `clones_outside` that the caller has power over its own mounts.
+    """
+
+    __slots__ = ("clones_outside", "dumpable", "ids", "set_groups")
+
+    def __init__(
+        self, ids: tuple[int, int], *, set_groups: bool, hidden: bool, clones_outside: bool
+    ) -> None:
+        self.ids = ids
+        self.set_groups = ops.SETGROUPS if set_groups else 0
+        self.dumpable = 0 if hidden else ops.DUMPABLE
+        self.clones_outside = clones_outside
+
+
+def _time_offsets(linux: Linux, flags: int) -> list[Op]:
     assert linux.time_offsets is not None
     clocks: tuple[tuple[str, TimeOffset | None], ...] = (
         ("monotonic", linux.time_offsets.monotonic),
@@ -145,6 +177,7 @@ def _time_offsets(linux: Linux) -> list[Op]:
             "self/timens_offsets",
             f"{clock} {offset.secs} {offset.nanosecs}",
             f"/linux/timeOffsets/{clock}",
+            flags,
         )
         for clock, offset in clocks
         if offset is not None

@@ -30,7 +30,6 @@ NO_PIVOT = 256
 FINAL = 512
 BIND_CONSOLE = 1024
 BEST_EFFORT = 2048
-JOINED = 4096
 TOLERANT = 8192
 RETRY = 16384
 RAISE = 32768
@@ -102,6 +101,10 @@ def id_maps(flags: int, origin: str) -> Op:
     return Op("ID_MAPS", origin, flags=flags)
 
 
+def become(uid: int, gid: int, flags: int, origin: str) -> Op:
+    return Op("BECOME", origin, (), (uid, gid), flags=flags)
+
+
 def fork(clone_flags: int, origin: str) -> Op:
     return Op("FORK", origin, (), (clone_flags,))
 
@@ -110,8 +113,8 @@ def barrier(which: int, slot: int = NO_SLOT, *, sent: int = NO_SLOT) -> Op:
     return Op("BARRIER", "", (), (which,), (slot, sent))
 
 
-def write_proc(path: str, data: str, origin: str) -> Op:
-    return Op("WRITE_PROC", origin, (path, data))
+def write_proc(path: str, data: str, origin: str, flags: int = 0) -> Op:
+    return Op("WRITE_PROC", origin, (path, data), flags=flags)
 
 
 def sysctl(path: str, value: str, origin: str) -> Op:

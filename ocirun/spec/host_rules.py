@@ -6,6 +6,8 @@ from __future__ import annotations
 import os
 
 from ocirun.errors import Problem
+from ocirun.spec import id_map_rules
+from ocirun.spec.mount_options import IDMAP
 from ocirun.spec.sysctl import sysctl_namespace, sysctl_path
 from ocirun.strict_json import pointer_token
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 # Labels of security modules: where the module is off, they would leave a process unconfined.
 _APPARMOR = "apparmor", "AppArmor"
 _SELINUX = "selinux", "SELinux"
+_CAP_NET_ADMIN, _CAP_SYS_ADMIN = 12, 21
 
 
 def check(config: Config, facts: HostFacts) -> list[Problem]:
@@ -28,6 +31,8 @@ def check(config: Config, facts: HostFacts) -> list[Problem]:
         problems += check_process(config.process, facts)
     if config.linux is not None:
         problems += _namespaces(config.linux, facts)
+        problems += id_map_rules.check(config, config.linux, facts)
+        problems += _power(config, config.linux, facts)
         problems += _host_namespaces(config, config.linux, facts)
         problems += _seccomp(config.linux, facts)
         problems += _resctrl(config.linux, facts)
@@ -69,7 +74,10 @@ def _namespaces(linux: Linux, facts: HostFacts) -> Iterator[Problem]:
         if namespace.type not in facts.namespaces:
             yield _problem(f"{pointer}/type", f"this kernel has no {namespace.type} namespaces")
         elif namespace.type == "user" and namespace.path is None and not facts.user_namespace_limit:
-            message = "this host allows no user namespaces, see /proc/sys/user/max_user_namespaces"
+            message = (
+                "this host allows no user namespaces, see /proc/sys/user/max_user_namespaces"
+                " and /proc/sys/kernel/unprivileged_userns_clone"
+            )
             yield _problem(f"{pointer}/type", message)
 
 
@@ -103,6 +111,19 @@ def _host_namespaces(config: Config, linux: Linux, facts: HostFacts) -> Iterator
                     yield _problem(pointer, f"would change the host: {message}")
 
 
+def _power(config: Config, linux: Linux, facts: HostFacts) -> Iterator[Problem]:
+    """What acts on things of the host that no user namespace gives power over."""
+    if linux.net_devices and not facts.has_capability(_CAP_NET_ADMIN):
+        message = "moving a network device takes CAP_NET_ADMIN over the network namespace that it is in"
+        yield _problem("/linux/netDevices", message)
+    if facts.has_capability(_CAP_SYS_ADMIN):
+        return
+    for index, mount in enumerate(config.mounts):
+        if mount.uid_mappings or not IDMAP.isdisjoint(mount.options):
+            message = "an id-mapped mount takes CAP_SYS_ADMIN over the file system: root's"
+            yield _problem(f"/mounts/{index}", message)
+
+
 def _seccomp(linux: Linux, facts: HostFacts) -> Iterator[Problem]:
     if linux.seccomp is not None and not facts.seccomp:
         yield _problem("/linux/seccomp", "this kernel has no seccomp filters")
@@ -111,3 +132,5 @@ def _seccomp(linux: Linux, facts: HostFacts) -> Iterator[Problem]:
 def _resctrl(linux: Linux, facts: HostFacts) -> Iterator[Problem]:
     if linux.intel_rdt is not None and not facts.resctrl:
         yield _problem("/linux/intelRdt", "no resctrl file system is mounted here")
+    elif linux.intel_rdt is not None and facts.rootless:
+        yield _problem("/linux/intelRdt", "the resctrl file system belongs to root")

@@ -18,9 +18,9 @@ GENERATED = ("_validator.py", "_libseccomp.py")
 # checkers see is no import.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "version"),
-    ("strict_json", "procfs", "_native"),
+    ("strict_json", "procfs", "_native", "subids"),
     ("spec", "host", "bundle"),
-    ("plan", "cgroups", "store", "notify", "netlink", "rdt"),
+    ("plan", "cgroups", "store", "state_root", "notify", "netlink", "rdt"),
     ("init", "identity"),
     ("hooks", "idmap", "status", "inputs", "intent", "netdev"),
     ("create", "container", "validate", "features", "probe"),

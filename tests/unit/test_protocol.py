@@ -40,7 +40,7 @@ def plan(*operations: Op) -> Plan:
 # (operation, the message that it makes init send, or none)
 STEPS: list[tuple[Op, tuple[int, int] | None]] = [
     (ops.id_maps(ops.SETGROUPS, ""), (NEED_ID_MAPS, 0)),
-    (ops.id_maps(ops.JOINED, ""), None),
+    (ops.become(0, 0, 0, ""), None),
     (ops.fork(0, ""), (INIT_PID, 0)),
     *((ops.barrier(which), (AT_BARRIER, which)) for which in BARRIERS),
     (ops.setsid(), None),
