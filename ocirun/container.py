@@ -29,7 +29,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
-    from typing import Self
+    from typing import Any, Self
 
     from ocirun.cgroups import CgroupManager
     from ocirun.runtime import Runtime
@@ -223,6 +223,34 @@ class Container:
                 )
                 raise InvalidStatus(words, status=now, container_id=self.id)
             with_manager(record, lambda manager: manager.freeze() if to_pause else manager.thaw())
+        finally:
+            entry.close()
+
+    def update(
+        self,
+        resources: bytes | dict[str, Any],
+        *,
+        l3_cache_schema: str | None = None,
+        mem_bw_schema: str | None = None,
+    ) -> None:
+        """Change limits: *resources* is an object `linux.resources`, as JSON or decoded; what it leaves out stays.
+
+        Device rules are replaced whole if it has any.  The schemas are those of `linux.intelRdt`.
+        Errors: InvalidConfig with pointers relative to *resources*; ContainerNotRunning; CgroupError, KernelError; the
+        limits are as before then, or the error names those that could not be restored.
+        """
+        from ocirun.update import update
+
+        pairs = (("l3CacheSchema", l3_cache_schema), ("memBwSchema", mem_bw_schema))
+        schemata = {name: each for name, each in pairs if each is not None}
+        entry = self._open()
+        try:
+            entry.lock()
+            record = entry.read_record()
+            now, _ = status.compute(entry, record)
+            if now not in (CREATED, RUNNING, PAUSED):  # no container is being created while we hold the lock
+                raise ContainerNotRunning("container not running", status=now, container_id=self.id)
+            with_manager(record, lambda manager: update(record, manager, resources, schemata))
         finally:
             entry.close()
 

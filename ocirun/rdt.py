@@ -45,7 +45,7 @@ class RdtGroup:
         name = container_id if config.clos_id is None else config.clos_id
         self.directory = root if name == "/" else f"{root}/{name}"
         self.monitoring = f"{self.directory}/mon_groups/{container_id}" if config.enable_monitoring else None
-        self.lines = _lines(config)
+        self.lines = _lines(config, _POINTER)
         self._inodes: dict[str, int] = {}  # of what make() has made
         self._makes_class = not os.path.isdir(self.directory)
         if self._makes_class and config.clos_id is not None and not self.lines:
@@ -119,19 +119,10 @@ class RdtGroup:
                 )
 
     def _write(self, path: str, text: str, pointer: str) -> None:
-        try:
-            fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-            try:
-                os.write(fd, f"{text}\n".encode())
-            finally:
-                os.close(fd)
-        except OSError as error:
-            raise self._error(error.errno or 0, "write", path, pointer) from error
+        _write(self._root, path, text, pointer)
 
     def _error(self, errno: int, op: str, path: str, pointer: str) -> KernelError:
-        # The kernel says in words what was wrong with the last command.
-        words = _read(f"{self._root}/info/last_cmd_status").strip()
-        return KernelError(errno, op, path, json_pointer=pointer, hint=None if words in ("", "ok") else words)
+        return _error(self._root, errno, op, path, pointer)
 
     def _prove(self, path: str, save: Callable[[], None]) -> None:
         self._inodes[path] = os.stat(path, follow_symlinks=False).st_ino
@@ -142,6 +133,47 @@ class RdtGroup:
 
     def _remove_directory(self, path: str) -> None:
         os.rmdir(path)
+
+
+class SchemataChange:
+    """Other schemata for a class that a container's create has made."""
+
+    def __init__(self, directory: str) -> None:
+        self._root, _, _ = directory.rpartition("/")
+        self._file = f"{directory}/schemata"
+        self._before = _read(self._file).splitlines()
+
+    @classmethod
+    def of(cls, groups: Mapping[str, Any]) -> SchemataChange | None:
+        """Return the change for the container with these groups in its record; None if it joined a class.
+
+        Only a class that is proven to be the one that create made is changed: others may be in any other.
+        """
+        for directory in groups["made"]:
+            if "/mon_groups/" not in directory and directory in groups.get("inodes", {}):
+                try:
+                    if os.stat(directory, follow_symlinks=False).st_ino == groups["inodes"][directory]:
+                        return cls(directory)
+                except FileNotFoundError:
+                    pass
+        return None
+
+    def make(self, config: IntelRdt) -> None:
+        """Write the schemata of *config*, all or none.  Errors: KernelError, with a pointer relative to *config*."""
+        try:
+            for pointer, line in _lines(config, ""):
+                _write(self._root, self._file, line, pointer)
+        except BaseException as error:
+            self.undo(error)
+            raise
+
+    def undo(self, error: BaseException) -> None:
+        """Write back what was there; if that fails it is a note of *error*."""
+        for line in self._before:
+            try:
+                _write(self._root, self._file, line.strip(), "")
+            except KernelError as failure:
+                error.add_note(f"while restoring {line.strip()}: {failure}")
 
 
 def remove(
@@ -214,15 +246,32 @@ def _is_bandwidth(resource: str) -> bool:
     return resource in ("MB", "SMBA")
 
 
-def _lines(config: IntelRdt) -> list[tuple[str, str]]:
-    """Return what is written, in the specification's order, with the property that each comes from."""
+def _lines(config: IntelRdt, pointer: str) -> list[tuple[str, str]]:
+    """Return what is written, in the specification's order, with the property below *pointer* that each comes from."""
     result = []
     if config.l3_cache_schema is not None:
-        result += [(f"{_POINTER}/l3CacheSchema", line) for line in config.l3_cache_schema.splitlines()]
+        result += [(f"{pointer}/l3CacheSchema", line) for line in config.l3_cache_schema.splitlines()]
     if config.mem_bw_schema is not None:
-        result.append((f"{_POINTER}/memBwSchema", config.mem_bw_schema))
-    result += [(f"{_POINTER}/schemata/{index}", line) for index, line in enumerate(config.schemata)]
+        result.append((f"{pointer}/memBwSchema", config.mem_bw_schema))
+    result += [(f"{pointer}/schemata/{index}", line) for index, line in enumerate(config.schemata)]
     return result
+
+
+def _write(root: str, path: str, text: str, pointer: str) -> None:
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            os.write(fd, f"{text}\n".encode())
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise _error(root, error.errno or 0, "write", path, pointer) from error
+
+
+def _error(root: str, errno: int, op: str, path: str, pointer: str) -> KernelError:
+    # The kernel says in words what was wrong with the last command.
+    words = _read(f"{root}/info/last_cmd_status").strip()
+    return KernelError(errno, op, path, json_pointer=pointer, hint=None if words in ("", "ok") else words)
 
 
 def _read(path: str) -> str:

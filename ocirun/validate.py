@@ -20,12 +20,12 @@ from ocirun.host import HostFacts
 from ocirun.spec import _validator, host_rules, mount_rules, rules
 from ocirun.spec.id_map_rules import CAP_SYS_ADMIN
 from ocirun.spec.linux_rules import check_resources
-from ocirun.spec.model import Config, Process
+from ocirun.spec.model import Config, IntelRdt, Process
 from ocirun.spec.resources import Resources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
 
@@ -83,15 +83,27 @@ def validate_process(data: bytes, facts: HostFacts, *, what: str = "process.json
     return process
 
 
-def validate_resources(data: bytes, facts: HostFacts, *, what: str = "resources.json") -> Resources:
-    """Decode a document that is only the object `linux.resources`, as update takes it.
+def validate_resources(
+    source: bytes | dict[str, Any],
+    facts: HostFacts,
+    *,
+    what: str = "resources.json",
+    now: Mapping[str, str] | None = None,
+) -> Resources:
+    """Decode a document that is only the object `linux.resources`, as update takes it; or one that is decoded already.
 
-    Pointers are relative to that document.  Errors: InvalidConfig
+    Pointers are relative to that document.  *now* is what the cgroup has (`CgroupManager.limits_now`).
+    Errors: InvalidConfig
     """
-    resources = Resources.decode(_load(data, what, "resources"))
+    resources = Resources.decode(_load(source, what, "resources"))
     _refuse_any(check_resources(resources, ""))
-    _refuse_any(check_resources_here(resources, facts, ""))
+    _refuse_any(check_resources_here(resources, facts, "", now))
     return resources
+
+
+def validate_rdt(document: dict[str, Any]) -> IntelRdt:
+    """Return what update takes of `linux.intelRdt`; pointers are relative to it.  Errors: InvalidConfig"""
+    return IntelRdt.decode(_load(document, "intelRdt", "intelRdt"))
 
 
 def validate_bundle(
@@ -118,8 +130,8 @@ def validate_bundle(
     return _check_root(bundle, config)
 
 
-def _load(data: bytes, what: str, part: str = "") -> dict[str, Any]:
-    document = strict_json.loads(data, what=what)
+def _load(source: bytes | dict[str, Any], what: str, part: str = "") -> dict[str, Any]:
+    document = strict_json.loads(source, what=what) if isinstance(source, bytes) else source
     is_valid = _validator.parts[part] if part else _validator.is_valid
     if not is_valid(document):
         raise InvalidConfig(_explain(document, part))

@@ -81,13 +81,22 @@ class CgroupManager(Protocol):
     ) -> None:
         """Set the limits of *resources* and the device rules.
 
-        Without *update* the devices that `resources` does not allow are denied, even if it is None;
-        with it, devices change only if `resources` lists some.  Must come after init's last fork of
+        Without *update* the devices that `resources` does not allow are denied, even if it is None.
+
+        With *update* devices change only if `resources` lists some, all is done or nothing (the error says so), and
+        pointers are relative to `resources`, which is a document of its own then.  Must come after init's last fork of
         its own, since pids.limit may be 0.  *in_user_namespace*: of the runtime, which then can
         give nobody a device node, so not being allowed to filter them is tolerated.
 
         Errors: CgroupError with the JSON pointer of the setting; InvalidConfig if it can be known
         beforehand that the host's cgroup version cannot express one.
+        """
+
+    def limits_now(self) -> dict[str, str]:
+        """Return what cpu.max and memory.max hold, as far as there are such files.
+
+        They have what an update must know that names one of two: a period without its quota, memory + swap without the
+        memory.
         """
 
     def freeze(self, deadline_s: float = 10.0) -> None:

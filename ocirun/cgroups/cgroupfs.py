@@ -229,12 +229,23 @@ class CgroupfsManager:
         self, resources: Resources | None, in_user_namespace: bool, *, update: bool = False
     ) -> None:
         """See CgroupManager."""
+        if update:
+            from .update import update_limits
+
+            if resources is not None:
+                update_limits(self, resources, in_user_namespace)
+            return
         from .limits import apply_devices, apply_limits
 
         if resources is not None:
             apply_limits(self, resources)
-        if not update or (resources is not None and resources.devices):
-            apply_devices(self, resources, in_user_namespace)
+        apply_devices(self, resources, in_user_namespace)
+
+    def limits_now(self) -> dict[str, str]:
+        """See CgroupManager."""
+        from .limits import limits_now
+
+        return limits_now(self)
 
     # What `limits` needs.
 

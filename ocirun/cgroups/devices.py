@@ -92,8 +92,12 @@ DEFAULT_RULES = (
 )
 
 
-def effective_rules(rules: Sequence[DeviceRule]) -> tuple[list[Rule], list[Problem]]:
+def effective_rules(
+    rules: Sequence[DeviceRule], pointer: str = POINTER
+) -> tuple[list[Rule], list[Problem]]:
     """Return the rules that count, in order, with the defaults at the end.
+
+    *pointer* is where they stand in their document.
 
     A rule without `access` denies everything or, if it allows, is a problem: what it would allow is
     a guess.
@@ -101,22 +105,22 @@ def effective_rules(rules: Sequence[DeviceRule]) -> tuple[list[Rule], list[Probl
     found: list[Rule] = []
     problems: list[Problem] = []
     for index, rule in enumerate(rules):
-        pointer = f"{POINTER}/{index}"
+        where = f"{pointer}/{index}"
         rights = 0
         for letter in rule.access or ("" if rule.allow else "rwm"):
             rights |= _RIGHTS.get(letter, 8)
         kind = {None: None, "a": None, "u": "c"}.get(rule.type, rule.type)
         major, minor = _number(rule.major), _number(rule.minor)
         if not 0 < rights <= ALL_RIGHTS:
-            problems.append(Problem("rule", f"{pointer}/access", "must be of the letters r, w, m"))
+            problems.append(Problem("rule", f"{where}/access", "must be of the letters r, w, m"))
         elif kind not in (None, "b", "c"):
-            problems.append(Problem("rule", f"{pointer}/type", f"{kind!r} has no device numbers"))
+            problems.append(Problem("rule", f"{where}/type", f"{kind!r} has no device numbers"))
         elif (major or 0) < 0 or (minor or 0) < 0:
-            problems.append(Problem("rule", pointer, "device numbers are not negative"))
+            problems.append(Problem("rule", where, "device numbers are not negative"))
         elif (major or 0) >> _MAJOR_BITS or (minor or 0) >> _MINOR_BITS:
             continue  # names a device that this kernel cannot have
         else:
-            found.append(Rule(rule.allow, kind, major, minor, rights, pointer))
+            found.append(Rule(rule.allow, kind, major, minor, rights, where))
     found.extend(DEFAULT_RULES)
     for index in range(len(found) - 1, -1, -1):
         if found[index].is_total:
@@ -166,25 +170,63 @@ def device_program(rules: Sequence[Rule]) -> bytes:
     return _encode([*program, *_EXITS[False]])
 
 
-def legacy_lines(rules: Sequence[Rule]) -> tuple[list[tuple[str, str]], list[Problem]]:
+def legacy_lines(
+    rules: Sequence[Rule], pointer: str = POINTER
+) -> tuple[list[tuple[str, str]], list[Problem]]:
     """Return the (file, line) writes that make version 1 do what *rules* mean.
 
     The first write sets the default, the rest are its exceptions.  Rules that need exceptions from
     exceptions are problems.
     """
-    state = _Exceptions()
+    state = _Exceptions(pointer)
     for rule in rules:
         state.take(rule)
     if state.allow_by_default:
         first, other = ("devices.allow", "a"), "devices.deny"
     else:
-        first, other = ("devices.deny", "a"), "devices.allow"
+        first, other = _DENY_ALL, "devices.allow"
     lines = [first]
     for kind in ("c", "b"):
         table = state.tables[kind] if state.allow_by_default else _closed(state.tables[kind])
         lines += [(other, _line(kind, numbers, rights)) for numbers, rights in table.items()]
     return lines, state.problems
 
+
+def legacy_changes(lines: Sequence[tuple[str, str]], listed: str) -> list[tuple[str, str]]:
+    """Return the writes that lead a cgroup from what *listed*, its devices.list, says to *lines*.
+
+    Where both deny by default these are the differences alone, what is new first: so nothing that
+    both allow is denied for a moment, and a cgroup that has children takes it.  A list that allows
+    by default does not show its exceptions: then all *lines*.
+
+    Kernel: security/device_cgroup.c, devcgroup_update_access
+    """
+    now = [line.split(" ") for line in listed.splitlines()]
+    if not lines or lines[0] != _DENY_ALL or any(kind == "a" for kind, _, _ in now):
+        return list(lines)
+    before = {(kind, numbers): set(rights) for kind, numbers, rights in now}
+    after = {}
+    for _, line in lines[1:]:
+        kind, numbers, rights = line.split(" ")
+        after[kind, numbers] = set(rights)
+    changes = []
+    for file, wanted, had in (("devices.allow", after, before), ("devices.deny", before, after)):
+        for place, letters in wanted.items():
+            left = letters - had.get(place, set())
+            if left:
+                changes.append((file, f"{place[0]} {place[1]} {''.join(sorted(left))}"))
+    return changes
+
+
+def listed_lines(listed: str) -> list[tuple[str, str]] | None:
+    """Return the writes that make the list *listed* (devices.list) again; None where it does not show all of it."""
+    lines = listed.splitlines()
+    if any(line.startswith("a") for line in lines):
+        return None
+    return [_DENY_ALL, *[("devices.allow", line) for line in lines]]
+
+
+_DENY_ALL = ("devices.deny", "a")
 
 Numbers = tuple["int | None", "int | None"]
 
@@ -194,7 +236,8 @@ class _Exceptions:
     are otherwise.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pointer: str) -> None:
+        self._pointer = pointer
         self.allow_by_default = False
         self.tables: dict[str, dict[Numbers, int]] = {"b": {}, "c": {}}
         self.problems: list[Problem] = []
@@ -221,7 +264,7 @@ class _Exceptions:
             if _meet(known, numbers) != known:
                 now, then = ("allows", "denied") if rule.allow else ("denies", "allowed")
                 why = f"cgroup version 1 cannot have a rule that {now} part of what another {then}"
-                self.problems.append(Problem("host", rule.pointer or POINTER, why))
+                self.problems.append(Problem("host", rule.pointer or self._pointer, why))
                 return
             left = rights & ~rule.rights
             if left:

@@ -57,11 +57,17 @@ class DisabledManager:
         if resources is None:
             return
         from .resources import build_settings
+        from .settings import POINTER
 
-        settings, problems = build_settings(resources, legacy=(), unified=True)
+        pointer = "" if update else POINTER
+        settings, problems = build_settings(resources, legacy=(), unified=True, pointer=pointer)
         pointers = [problem.pointer for problem in problems] + [item.pointer for item in settings]
         if pointers:
             raise _no_cgroup("set a limit", pointers[0])
+
+    def limits_now(self) -> dict[str, str]:
+        """Return nothing: there are no files."""
+        return {}
 
     def freeze(self, deadline_s: float = 10.0) -> None:
         """Refuse."""

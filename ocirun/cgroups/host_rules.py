@@ -14,7 +14,7 @@ from .settings import POINTER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from ocirun.host import HostFacts
     from ocirun.spec.resources import Resources
@@ -22,23 +22,26 @@ if TYPE_CHECKING:
     from .settings import Setting
 
 
-def check_resources(resources: Resources, facts: HostFacts, pointer: str = POINTER) -> list[Problem]:
+def check_resources(
+    resources: Resources, facts: HostFacts, pointer: str = POINTER, now: Mapping[str, str] | None = None
+) -> list[Problem]:
     """Return all problems of resource limits on the host that *facts* describes.
 
-    *pointer* is where they stand in their document.  A problem's gate is "rule" where no host could do it.
+    *pointer* is where they stand in their document, *now* what `CgroupManager.limits_now` says of a cgroup that is
+    there already.  A problem's gate is "rule" where no host could do it.
     """
     unified = facts.cgroup_layout in ("unified", "hybrid")
     problems: list[Problem] = []
     if any(getattr(resources, name) for name in resources.__slots__ if name != "devices"):
-        settings, problems = build_settings(resources, legacy=facts.legacy_controllers, unified=unified)
+        settings, problems = build_settings(
+            resources, legacy=facts.legacy_controllers, unified=unified, now=now, pointer=pointer
+        )
         problems += _missing_controllers(settings, facts)
-        problems += _without_effect(resources, facts)
-    rules, rule_problems = effective_rules(resources.devices)
+        problems += _without_effect(resources, facts, pointer)
+    rules, rule_problems = effective_rules(resources.devices, f"{pointer}/devices")
     problems += rule_problems
     if resources.devices and not rule_problems and "devices" in facts.legacy_controllers:
-        problems += legacy_lines(rules)[1]
-    if pointer != POINTER:
-        return [Problem(each.gate, pointer + each.pointer.removeprefix(POINTER), each.message) for each in problems]
+        problems += legacy_lines(rules, f"{pointer}/devices")[1]
     return problems
 
 
@@ -53,10 +56,10 @@ def _missing_controllers(settings: list[Setting], facts: HostFacts) -> Iterator[
             yield Problem("host", setting.pointer, f"the {setting.controller} controller is not available here")
 
 
-def _without_effect(resources: Resources, facts: HostFacts) -> Iterator[Problem]:
+def _without_effect(resources: Resources, facts: HostFacts, pointer: str) -> Iterator[Problem]:
     memory = resources.memory
     if memory is None or memory.kernel is None or memory.kernel < 0 or "memory" not in facts.legacy_controllers:
         return
     if facts.kernel >= (5, 16):
         why = "kernels since 5.16 accept a limit of kernel memory and do nothing about it"
-        yield Problem("host", f"{POINTER}/memory/kernel", why)
+        yield Problem("host", f"{pointer}/memory/kernel", why)

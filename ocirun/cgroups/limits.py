@@ -12,13 +12,14 @@ from .devices import POINTER as DEVICES_POINTER
 from .devices import allows_everything, device_program, effective_rules, legacy_lines
 from .files import failure, read_file, write_file
 from .resources import build_settings
+from .settings import POINTER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Protocol
 
-    from ocirun.spec.resources import Memory, Resources
+    from ocirun.spec.resources import Resources
 
     from .devices import Rule
     from .settings import Setting
@@ -32,74 +33,139 @@ if TYPE_CHECKING:
         def enable(self, controller: str) -> bool: ...
 
 
+#: What each limit is compared with if it must not be below the present use.
+_USAGE = {
+    "memory.limit_in_bytes": "memory.usage_in_bytes",
+    "memory.memsw.limit_in_bytes": "memory.memsw.usage_in_bytes",
+    "memory.max": "memory.current",
+    "memory.swap.max": "memory.swap.current",
+}
+
+
 def apply_limits(cgroup: Directories, resources: Resources) -> None:
-    """Write the limits of *resources*: `limits_of` and `write_limits`, and their errors."""
+    """Write the limits of *resources* to a new cgroup, in an order that the kernel takes.
+
+    Errors: InvalidConfig for what this cgroup version cannot express, before anything is written;
+    CgroupError.
+    """
     write_limits(cgroup, limits_of(cgroup, resources))
 
 
-def limits_of(cgroup: Directories, resources: Resources) -> list[Setting]:
-    """Return the limits of *resources* as what to write, checked; writes nothing.
+def limits_now(cgroup: Directories) -> dict[str, str]:
+    """Return what the files of version 2 hold that have two things in one, or only half of one."""
+    found = {}
+    for controller, file in (("cpu", "cpu.max"), ("memory", "memory.max")):
+        directory = cgroup.directory_of(controller)
+        if directory is not None:
+            try:
+                found[file] = read_file(file, directory)
+            except FileNotFoundError:
+                pass  # version 1, or the controller is not enabled
+    return found
 
-    Errors: InvalidConfig for what this cgroup version cannot express; CgroupError if more memory is in use than
-    the new limit and the container asked for a refusal.
+
+def limits_of(
+    cgroup: Directories,
+    resources: Resources,
+    *,
+    now: Mapping[str, str] | None = None,
+    pointer: str = POINTER,
+) -> list[Setting]:
+    """Return the writes for *resources*; nothing is written.
+
+    Errors: InvalidConfig for what this cgroup version cannot express; CgroupError for a limit below
+    the present usage, if the container asked for that instead of being killed.
+    Spec: config-linux.md#memory, checkBeforeUpdate
     """
-    cpu = resources.cpu
     settings, problems = build_settings(
         resources,
         legacy=cgroup.legacy_controllers(),
         unified=cgroup.has_unified(),
-        cpu_max_now=_cpu_max_now(cgroup) if cpu and cpu.period and not cpu.quota else None,
+        now=now,
+        pointer=pointer,
     )
     if problems:
         raise InvalidConfig(problems)
     if resources.memory is not None and resources.memory.check_before_update:
-        _check_memory_usage(cgroup, resources.memory)
+        for setting in settings:
+            _check_usage(cgroup, setting)
     return settings
 
 
 def write_limits(cgroup: Directories, settings: Sequence[Setting]) -> None:
-    """Write *settings*, in an order that the kernel takes.  Errors: CgroupError."""
-    refused = []
-    for setting in settings:
-        try:
-            _write(cgroup, setting)
-        except OSError as error:
-            # Some files constrain each other (memory and memory + swap, quota and period and burst,
-            # weight and idle): which has to come first depends on the present values.  Those
-            # refused get a second chance at the end.
-            if error.errno not in (EINVAL, EBUSY):
-                raise _refusal(setting, error) from error
-            refused.append(setting)
-    for setting in refused:
-        try:
-            _write(cgroup, setting)
-        except OSError as error:
-            raise _refusal(setting, error) from error
+    """Make the writes, in an order that the kernel takes.
+
+    Some files constrain each other (memory and memory + swap, quota and period and burst, weight
+    and idle): which has to come first depends on the present values.  Those refused are tried again
+    after the others, as long as that helps.  Errors: CgroupError.
+    """
+    while settings:
+        refused: list[Setting] = []
+        reason: CgroupError | None = None
+        for setting in settings:
+            if any(setting.file == other.file for other in refused):
+                refused.append(setting)  # the last word on a file stays the last
+                continue
+            try:
+                _write(cgroup, setting)
+            except OSError as error:
+                refusal = _refusal(setting, error)
+                if error.errno not in (EINVAL, EBUSY):
+                    raise refusal from error
+                reason = reason or refusal
+                refused.append(setting)
+        if reason is not None and len(refused) == len(settings):
+            raise reason
+        settings = refused
+
+
+def plan_devices(
+    cgroup: Directories, resources: Resources | None, pointer: str = DEVICES_POINTER
+) -> tuple[list[Rule], list[tuple[str, str]]]:
+    """Return the device rules and, for version 1, their lines; nothing is written.
+
+    Errors: InvalidConfig.
+    """
+    rules, problems = effective_rules(resources.devices if resources is not None else (), pointer)
+    lines: list[tuple[str, str]] = []
+    if "devices" in cgroup.legacy_controllers() and not problems:
+        lines, problems = legacy_lines(rules, pointer)
+    if problems:
+        raise InvalidConfig(problems)
+    return rules, lines
 
 
 def apply_devices(cgroup: Directories, resources: Resources | None, may_fail: bool) -> None:
-    """Put the device rules in force; *may_fail* where nobody could have been given a device node.
+    """Put the device rules of a new cgroup in force; *may_fail* where nobody could have been given
+    a device node.
 
     Errors: InvalidConfig, CgroupError.
     """
-    rules, problems = effective_rules(resources.devices if resources is not None else ())
-    lines: list[tuple[str, str]] = []
-    legacy = "devices" in cgroup.legacy_controllers()
-    if legacy and not problems:
-        lines, problems = legacy_lines(rules)
-    if problems:
-        raise InvalidConfig(problems)
+    rules, lines = plan_devices(cgroup, resources)
+    write_devices(cgroup, rules, lines, may_fail)
+
+
+def write_devices(
+    cgroup: Directories,
+    rules: Sequence[Rule],
+    lines: Sequence[tuple[str, str]],
+    may_fail: bool,
+    pointer: str = DEVICES_POINTER,
+) -> None:
+    """Put device rules in force: the *lines* where version 1 has the controller, else a program that
+    replaces ours in one step.
+
+    Errors: CgroupError.
+    """
     directory = cgroup.directory_of("devices")
     if directory is None:
         if may_fail or allows_everything(rules):
             return
         raise CgroupError(
-            f"{DEVICES_POINTER}: no cgroup can filter devices here",
-            op="devices",
-            json_pointer=DEVICES_POINTER,
+            f"{pointer}: no cgroup can filter devices here", op="devices", json_pointer=pointer
         )
     try:
-        if legacy:
+        if "devices" in cgroup.legacy_controllers():
             _write_lines(directory, lines)
         else:
             _attach(directory, rules)
@@ -111,7 +177,7 @@ def apply_devices(cgroup: Directories, resources: Resources | None, may_fail: bo
         else:
             detail, what = "", "write the device rules"
         raise failure(
-            f"{what} {detail}".strip(), error, pointer=DEVICES_POINTER, hint=_devices_hint(error)
+            f"{what} {detail}".strip(), error, pointer=pointer, hint=_devices_hint(error)
         ) from error
 
 
@@ -195,52 +261,25 @@ def _refusal(setting: Setting, error: OSError) -> CgroupError:
     file, value = setting.file, setting.value
     if setting.fallback is not None and error.filename == setting.fallback[0]:
         file, value = setting.fallback
+    if error.errno == EINVAL and file == "memory.limit_in_bytes":
+        hint = "it must not exceed the limit of memory + swap: memory.swap can be set beside it"
     what = f"write {file} = {value!r}"
     return failure(what, error, pointer=setting.pointer, hint=hint)
 
 
-def _cpu_max_now(cgroup: Directories) -> str | None:
-    directory = cgroup.directory_of("cpu")
-    if directory is None:
-        return None
-    try:
-        return read_file("cpu.max", directory)
-    except FileNotFoundError:  # version 1, or the controller is not enabled yet
-        return None
-
-
-def _check_memory_usage(cgroup: Directories, memory: Memory) -> None:
-    """Refuse limits below the present usage, if the container asked for that instead of being
-    killed.
-
-    Spec: config-linux.md#memory, checkBeforeUpdate
-    """
-    directory = cgroup.directory_of("memory")
-    if directory is None or memory.limit is None:
+def _check_usage(cgroup: Directories, setting: Setting) -> None:
+    file = _USAGE.get(setting.file)
+    directory = cgroup.directory_of(setting.controller)
+    if file is None or directory is None or setting.value in ("max", "-1"):
         return
-    if "memory" in cgroup.legacy_controllers():
-        checks = [
-            ("memory.usage_in_bytes", memory.limit, "limit"),
-            ("memory.memsw.usage_in_bytes", memory.swap, "swap"),
-        ]
-    else:
-        swap = None if memory.swap is None or memory.swap < 0 else memory.swap - memory.limit
-        checks = [
-            ("memory.current", memory.limit, "limit"),
-            ("memory.swap.current", swap, "swap"),
-        ]
-    for file, limit, name in checks:
-        if limit is None or limit < 0:
-            continue
-        try:
-            usage = int(read_file(file, directory))
-        except FileNotFoundError:  # no swap accounting
-            continue
-        if usage > limit:
-            pointer = f"/linux/resources/memory/{name}"
-            raise CgroupError(
-                f"{pointer}: the container uses {usage} bytes, more than the limit",
-                op="memory",
-                json_pointer=pointer,
-                hint="checkBeforeUpdate is set",
-            )
+    try:
+        usage = int(read_file(file, directory))
+    except FileNotFoundError:  # no swap accounting
+        return
+    if usage > int(setting.value):
+        raise CgroupError(
+            f"{setting.pointer}: the container uses {usage} bytes, more than the limit",
+            op="memory",
+            json_pointer=setting.pointer,
+            hint="checkBeforeUpdate is set",
+        )

@@ -14,11 +14,11 @@ Device rules are in `devices`.
 
 from __future__ import annotations
 
-from .settings import Settings
+from .settings import POINTER, Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from ocirun.errors import Problem
     from ocirun.spec.resources import BlockIo, Cpu, Memory, Resources
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .settings import Setting
 
 DEFAULT_PERIOD_US = 100_000
+_SWAP_BELOW_MEMORY = "the limit of memory + swap ({}) is below that of memory ({})"
 
 # Files of `unified` that are not limits: writing them moves or stops processes or changes the tree.
 _UNIFIED_REFUSED = (
@@ -43,25 +44,27 @@ def build_settings(
     *,
     legacy: Collection[str],
     unified: bool,
-    cpu_max_now: str | None = None,
+    now: Mapping[str, str] | None = None,
+    pointer: str = POINTER,
 ) -> tuple[list[Setting], list[Problem]]:
     """Return the writes, in the order to make them, and what this host's cgroup version cannot
     express.
 
     *legacy* are the controllers that version 1 hierarchies have here, *unified* says whether
     version 2 is mounted; a controller of neither is treated as version 1 if nothing else is
-    mounted, so that the write fails with a reason.  *cpu_max_now* is the present content of
-    cpu.max: it has the quota to keep if only a period is given.
+    mounted, so that the write fails with a reason.  *now* is what `limits_now` found in a cgroup
+    that is there already: the other half of a pair of which *resources* have one.  *pointer* is
+    where they stand in their document.
 
     Spec: config-linux.md#configLinuxCgroups
     """
-    found = Settings(legacy, unified)
+    found = Settings(legacy, unified, now or {}, pointer)
     if resources.cpu is not None:
         _cpuset(found, resources.cpu)
         if found.is_legacy("cpu"):
             _cpu_legacy(found, resources.cpu)
         else:
-            _cpu_unified(found, resources.cpu, cpu_max_now)
+            _cpu_unified(found, resources.cpu)
     if resources.memory is not None:
         if found.is_legacy("memory"):
             _memory_legacy(found, resources.memory)
@@ -142,12 +145,12 @@ def _cpu_legacy(found: Settings, cpu: Cpu) -> None:
         found.add("cpu", "cpu.idle", cpu.idle, "/cpu/idle")
 
 
-def _cpu_unified(found: Settings, cpu: Cpu, cpu_max_now: str | None) -> None:
+def _cpu_unified(found: Settings, cpu: Cpu) -> None:
     """Version 2.
 
     shares -> cpu.weight (`weight_of_shares`); quota and period -> cpu.max = "<quota or max>
-    [<period>]", where the kernel keeps the period if none is given and *cpu_max_now* supplies the
-    quota if only a period is; burst -> cpu.max.burst; idle -> cpu.idle.  Realtime runtime and
+    [<period>]", where the kernel keeps the period if none is given and the present content supplies
+    the quota if only a period is; burst -> cpu.max.burst; idle -> cpu.idle.  Realtime runtime and
     period have no equivalent.
     """
     for name, value in (
@@ -164,7 +167,7 @@ def _cpu_unified(found: Settings, cpu: Cpu, cpu_max_now: str | None) -> None:
         period = f" {cpu.period}" if cpu.period else ""
         found.add("cpu", "cpu.max", limit_or_max(cpu.quota) + period, "/cpu/quota")
     elif cpu.period:
-        quota = (cpu_max_now or "max").split(" ")[0]
+        quota = found.now.get("cpu.max", "max").split(" ")[0]
         found.add("cpu", "cpu.max", f"{quota} {cpu.period}", "/cpu/period")
     if cpu.burst is not None:
         found.add("cpu", "cpu.max.burst", cpu.burst, "/cpu/burst")
@@ -183,11 +186,7 @@ def _swap(found: Settings, memory: Memory) -> int | None:
     if swap is None:
         return -1 if limit is not None and limit < 0 else None
     if limit is not None and limit >= 0 and 0 <= swap < limit:
-        found.refuse(
-            "/memory/swap",
-            f"the limit of memory + swap ({swap}) is below that of memory ({limit})",
-            gate="rule",
-        )
+        found.refuse("/memory/swap", _SWAP_BELOW_MEMORY.format(swap, limit), gate="rule")
         return None
     return swap
 
@@ -232,8 +231,10 @@ def _memory_unified(found: Settings, memory: Memory) -> None:
     """Version 2.
 
     limit -> memory.max; reservation -> memory.low; swap -> memory.swap.max = swap - limit, since
-    version 2 counts swap alone; -1 is "max" everywhere.  kernel, kernelTCP, swappiness, disabling
-    the OOM killer and switching the hierarchy off have no equivalent.
+    version 2 counts swap alone, with the present limit if none is given; -1 is "max" everywhere.  A
+    limit that changes alone leaves memory.swap.max as it is, as in other runtimes.  kernel,
+    kernelTCP, swappiness, disabling the OOM killer and switching the hierarchy off have no
+    equivalent.
     """
     for value, name, what in (
         (memory.kernel, "kernel", "a limit of kernel memory"),
@@ -247,22 +248,30 @@ def _memory_unified(found: Settings, memory: Memory) -> None:
     swap = _swap(found, memory)
     if swap is not None:
         pointer = "/memory/swap" if memory.swap is not None else "/memory/limit"
+        limit = _memory_limit_now(found) if memory.limit is None else memory.limit
         if swap < 0:
             found.add("memory", "memory.swap.max", "max", pointer)
-        elif memory.limit is None:
+        elif limit is None:
             found.refuse(
                 pointer,
                 "cgroup version 2 limits swap alone: needs memory.limit, to subtract it",
             )
+        elif swap < limit:
+            found.refuse(pointer, _SWAP_BELOW_MEMORY.format(swap, limit), gate="rule")
         else:
             # Without a memory limit the sum can limit only its swap part.
-            found.add("memory", "memory.swap.max", swap - max(memory.limit, 0), pointer)
+            found.add("memory", "memory.swap.max", swap - max(limit, 0), pointer)
     # After swap: if memory shrinks, the kernel may have to swap out at once.
     if memory.limit is not None:
         found.add("memory", "memory.max", limit_or_max(memory.limit), "/memory/limit")
     if memory.reservation is not None:
         low = limit_or_max(memory.reservation)
         found.add("memory", "memory.low", low, "/memory/reservation")
+
+
+def _memory_limit_now(found: Settings) -> int | None:
+    text = found.now.get("memory.max", "max")
+    return None if text == "max" else int(text)
 
 
 def _throttles(block_io: BlockIo) -> Iterator[tuple[str, str, str, str, int]]:
@@ -397,6 +406,8 @@ def _unified(found: Settings, resources: Resources) -> None:
             found.refuse(pointer, f"{file!r} is not the name of a cgroup file", gate="rule")
         elif file in _UNIFIED_REFUSED:
             found.refuse(pointer, f"{file} is not a limit", gate="rule")
+        elif found.is_legacy(controller):
+            found.refuse(pointer, f"the {controller} controller is one of version 1 here")
         else:
             for line in value.split("\n") if value else [""]:
                 if line or not value:

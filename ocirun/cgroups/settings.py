@@ -7,8 +7,9 @@ from ocirun.errors import Problem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
+#: Where resources stand in config.json; in a document of their own, as `update` takes it, they are the whole.
 POINTER = "/linux/resources"
 
 
@@ -16,7 +17,7 @@ class Setting:
     """One write of *value* to *file* of a container's cgroup.
 
     `controller` says in which hierarchy, by the kernel's name for the version in use ("blkio" or
-    "io").  `pointer` is the place in config.json.  Where the kernel has no such file, `fallback` is
+    "io").  `pointer` is the place in the document.  Where the kernel has no such file, `fallback` is
     tried instead.
     """
 
@@ -33,7 +34,7 @@ class Setting:
         self.controller = controller
         self.file = file
         self.value = value
-        self.pointer = POINTER + pointer
+        self.pointer = pointer
         self.fallback = fallback
 
     def __repr__(self) -> str:
@@ -52,13 +53,18 @@ class Settings:
     """The writes, in the order to make them, and what cannot be written, while both lists grow.
 
     *legacy* are the controllers that version 1 hierarchies have here, *unified* says whether version 2 is mounted.
+    *now* has what files of a cgroup hold that exists already; *pointer* is where the resources stand in their document.
     """
 
-    def __init__(self, legacy: Collection[str], unified: bool) -> None:
+    def __init__(
+        self, legacy: Collection[str], unified: bool, now: Mapping[str, str], pointer: str
+    ) -> None:
         self.writes: list[Setting] = []
         self.problems: list[Problem] = []
-        self._legacy = legacy
+        self.now = now
         self.unified = unified
+        self._legacy = legacy
+        self._pointer = pointer
 
     def is_legacy(self, controller: str) -> bool:
         """Tell whether version 1 rules apply to *controller*."""
@@ -72,10 +78,10 @@ class Settings:
         pointer: str,
         fallback: tuple[str, str] | None = None,
     ) -> None:
-        self.writes.append(Setting(controller, file, str(value), pointer, fallback))
+        self.writes.append(Setting(controller, file, str(value), self._pointer + pointer, fallback))
 
     def refuse(self, pointer: str, why: str, gate: str = "host") -> None:
-        self.problems.append(Problem(gate, POINTER + pointer, why))
+        self.problems.append(Problem(gate, self._pointer + pointer, why))
 
     def impossible(self, controller: str, pointer: str, what: str) -> None:
         """Refuse what only *controller* of version 1 can do."""

@@ -113,6 +113,33 @@ _CREATE_OPTIONS = (
     Option("no-subreaper", "do not adopt orphans of the container (run)"),
 )
 
+_UPDATE_OPTIONS = (
+    Option(
+        "resources",
+        "take an object linux.resources from FILE, or - for standard input; then no other limit",
+        short="r",
+        value="FILE",
+    ),
+    Option("memory", "memory limit, such as 512m; -1 for none", value="BYTES"),
+    Option("memory-reservation", "memory that is protected (v2) or reclaimed down to (v1)", value="BYTES"),
+    Option("memory-swap", "limit of memory and swap together; -1 for none", value="BYTES"),
+    Option("pids-limit", "number of processes and threads; -1 for no limit", value="N"),
+    Option("cpu-share", "weight against other containers; the default is 1024", value="N"),
+    Option("cpu-quota", "CPU time in each period; -1 for no limit", value="MICROSECONDS"),
+    Option("cpu-period", "length of a period", value="MICROSECONDS"),
+    Option("cpu-burst", "unused time that may be saved for later", value="MICROSECONDS"),
+    Option("cpu-idle", "1: run only when nothing else does", value="0|1"),
+    Option("cpu-rt-runtime", "real-time CPU time in each period (v1)", value="MICROSECONDS"),
+    Option("cpu-rt-period", "length of a real-time period (v1)", value="MICROSECONDS"),
+    Option("cpuset-cpus", "CPUs that may be used, such as 0-3,7", value="LIST"),
+    Option("cpuset-mems", "memory nodes that may be used", value="LIST"),
+    Option("blkio-weight", "weight of block I/O, from 10 to 1000", value="N"),
+    Option("l3-cache-schema", "L3 line of the container's class of service", value="SCHEMA"),
+    Option("mem-bw-schema", "MB line of the container's class of service", value="SCHEMA"),
+    Option("kernel-memory", None, value="BYTES"),
+    Option("kernel-memory-tcp", None, value="BYTES"),
+)
+
 COMMANDS = (
     Command("create", "create a container", "lifecycle", ("ID",), _CREATE_OPTIONS),
     Command("start", "execute the process of a created container", "lifecycle", ("ID",)),
@@ -188,6 +215,7 @@ COMMANDS = (
         (_CONFIG, _FORMAT),
         needs_root=False,
     ),
+    Command("update", "change the limits of a container", "update", ("ID",), _UPDATE_OPTIONS),
     Command("pause", "freeze the processes of a container", "lifecycle", ("ID",)),
     Command("resume", "let the processes of a paused container go on", "lifecycle", ("ID",)),
     Command(

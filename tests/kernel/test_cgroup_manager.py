@@ -411,7 +411,7 @@ def test_check_before_update_refuses_a_limit_below_usage(
     memory = {"limit": 4 << 20, "checkBeforeUpdate": True}
     with pytest.raises(CgroupError) as info:
         manager.apply(Resources({"memory": memory}), False, update=True)
-    assert info.value.json_pointer == "/linux/resources/memory/limit"
+    assert info.value.json_pointer == "/memory/limit"
     assert member.poll() is None
 
 

@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 from conformance import cases
 from conformance.harness.case import CASES, SENTENCES
+from support import resource_table
 
 TOP = Path(__file__).resolve().parents[2]
 CONFORMANCE = TOP / "docs/spec-conformance.md"
 KERNEL_FEATURES = TOP / "docs/kernel-features.md"
 SENTENCE_TABLE = TOP / "docs/spec-sentences.md"
+RESOURCES = TOP / "docs/resources.md"
 GLOSSARY = TOP / "docs/glossary.md"
 MADE_BY_THE_BUILD = {"ocirun/schemas/", "ocirun/spec/_validator.py"}
 
@@ -109,6 +111,19 @@ def test_every_property_has_a_row() -> None:
     assert sorted(found) == sorted(set(found)), "a property has two rows"
     assert wanted - set(found) == set()
     assert set(found) - wanted == set()
+
+
+def test_resources_are_those_of_the_table() -> None:
+    """docs/resources.md has the table that tests/kernel/test_resource_table.py holds the kernel to, with all fields."""
+    assert resource_table.markdown() in RESOURCES.read_text(encoding="utf-8")
+    schema = json.loads((TOP / "schemas/config.json").read_text(encoding="utf-8"))
+    parts = schema["$defs"]["resources"]["properties"]
+    fields = set()
+    for name, part in parts.items():
+        inner = schema["$defs"].get(part.get("$ref", "").removeprefix("#/$defs/"), {}).get("properties")
+        fields |= {f"{name}.{member}" for member in inner} if inner else {name}
+    # Whether a limit may be below the use has no file, and device rules have tests of their own.
+    assert {row.field for row in resource_table.ROWS} == fields - {"memory.checkBeforeUpdate", "devices"}
 
 
 def test_every_row_names_a_test() -> None:

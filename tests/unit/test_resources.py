@@ -68,7 +68,7 @@ def test_quota_of_minus_one_lifts_the_limit() -> None:
 def test_period_alone_keeps_the_quota() -> None:
     """Version 2 has both in one file; the present quota is written again."""
     resources = Resources({"cpu": {"period": 50000}})
-    settings, _ = build_settings(resources, legacy=(), unified=True, cpu_max_now="25000 100000")
+    settings, _ = build_settings(resources, legacy=(), unified=True, now={"cpu.max": "25000 100000"})
     assert [(each.file, each.value) for each in settings] == [("cpu.max", "25000 50000")]
     assert unified(cpu={"period": 50000}) == [("cpu.max", "max 50000")]
 
@@ -260,6 +260,30 @@ def test_hybrid_decides_controller_by_controller() -> None:
     settings, problems = build_settings(resources, legacy=("memory", "pids"), unified=True)
     assert problems == []
     assert [setting.file for setting in settings] == ["memory.swappiness", "hugetlb.2MB.rsvd.max"]
+
+
+def test_unified_never_reaches_a_file_of_version_1() -> None:
+    """pids.max has one name in both versions; the map is about version 2, which has no such controller then."""
+    resources = Resources({"unified": {"pids.max": "5", "cgroup.max.depth": "3"}})
+    settings, [problem] = build_settings(resources, legacy=("memory", "pids"), unified=True)
+    assert [setting.file for setting in settings] == ["cgroup.max.depth"]
+    assert problem.pointer == "/linux/resources/unified/pids.max"
+
+
+def test_swap_alone_counts_from_the_present_limit() -> None:
+    """Version 2 limits the difference: an update of the sum alone takes the memory limit that is in force."""
+    resources = Resources({"memory": {"swap": 150}})
+
+    def found(memory_max: str) -> tuple[list[tuple[str, str]], list[str]]:
+        settings, problems = build_settings(
+            resources, legacy=(), unified=True, now={"memory.max": memory_max}, pointer=""
+        )
+        return [(each.file, each.value) for each in settings], [each.pointer for each in problems]
+
+    assert found("100") == ([("memory.swap.max", "50")], [])
+    assert found("150") == ([("memory.swap.max", "0")], [])
+    assert found("151") == ([], ["/memory/swap"])
+    assert found("max") == ([], ["/memory/swap"])
 
 
 def test_disabled_manager_refuses_limits_but_not_device_rules() -> None:
