@@ -116,7 +116,7 @@ _CREATE_OPTIONS = (
 _UPDATE_OPTIONS = (
     Option(
         "resources",
-        "take an object linux.resources from FILE, or - for standard input; then no other limit",
+        "an object linux.resources instead of options, from FILE or standard input: -",
         short="r",
         value="FILE",
     ),
