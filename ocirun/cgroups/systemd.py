@@ -233,25 +233,45 @@ class SystemdManager:
         Properties first, since systemd writes the files for them at once and some of its values are rounded.
         """
         from .limits import apply_devices, limits_of, write_limits
+        from .settings import POINTER
         from .systemd_rules import check_devices
 
         files = self._cgroup()
-        settings: list[Setting] = []
         if resources is not None:
-            problems = check_devices(resources, files.legacy_controllers())
+            problems = check_devices(resources, files.legacy_controllers(), "" if update else POINTER)
             if problems:
                 raise InvalidConfig(problems)
-            settings = limits_of(files, resources)
-        devices = not update or (resources is not None and bool(resources.devices))
-        self._set_properties(settings, resources, devices and not self._user)
+        if update:
+            if resources is not None:
+                self._update(resources, in_user_namespace)
+            return
+        settings = limits_of(files, resources) if resources is not None else []
+        self._set_properties(settings, self._device_properties(resources))
         write_limits(files, settings)
-        if devices:
-            apply_devices(files, resources, in_user_namespace)
+        apply_devices(files, resources, in_user_namespace)
 
-    def _set_properties(
-        self, settings: Sequence[Setting], resources: Resources | None, devices: bool
-    ) -> None:
-        from .unit_properties import device_properties, limit_properties
+    def _update(self, resources: Resources, in_user_namespace: bool) -> None:
+        from .update import update_limits
+
+        update_limits(
+            self._cgroup(),
+            resources,
+            in_user_namespace,
+            tell=self._set_properties,
+            tell_devices=lambda: self._set_properties((), self._device_properties(resources)),
+        )
+
+    def limits_now(self) -> dict[str, str]:
+        """See CgroupManager."""
+        return self._cgroup().limits_now()
+
+    def _device_properties(self, resources: Resources | None) -> list[Property]:
+        from .unit_properties import device_properties
+
+        return [] if self._user else device_properties(_device_lines(resources))
+
+    def _set_properties(self, settings: Sequence[Setting], devices: Sequence[Property] = ()) -> None:
+        from .unit_properties import limit_properties
 
         files = self._cgroup()
         version, _ = self._ask_manager()
@@ -261,10 +281,9 @@ class SystemdManager:
             version=version,
             has_bfq=io is not None and os.access("io.bfq.weight", os.F_OK, dir_fd=io),
             cpu_max_now=_cpu_max_now(files),
+            is_idle=_is_idle(files),
         )
-        properties = [each for each, _ in limits.values()]
-        if devices:
-            properties += device_properties(_device_lines(resources))
+        properties = [*(each for each, _ in limits.values()), *devices]
         if not properties:
             return
         try:
@@ -441,6 +460,14 @@ def _cpu_max_now(files: CgroupfsManager) -> tuple[str, int] | None:
         return quota, int(period)
     except FileNotFoundError:
         return None
+
+
+def _is_idle(files: CgroupfsManager) -> bool:
+    directory = files.directory_of("cpu")
+    try:
+        return directory is not None and read_file("cpu.idle", directory) == "1"
+    except FileNotFoundError:
+        return False
 
 
 def _device_lines(resources: Resources | None) -> list[tuple[str, str]] | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from ocirun.errors import InvalidConfig, Problem
 
-from .devices import POINTER as DEVICES_POINTER
 from .devices import effective_rules, legacy_lines
+from .settings import POINTER
 from .unit_annotations import annotation_properties
 from .unit_properties import device_properties
 from .units import CGROUPS_PATH_POINTER, parse_scope
@@ -42,11 +42,11 @@ def check_systemd(config: Config, facts: HostFacts) -> list[Problem]:
     return problems
 
 
-def check_devices(resources: Resources, legacy: Collection[str]) -> list[Problem]:
+def check_devices(resources: Resources, legacy: Collection[str], pointer: str = POINTER) -> list[Problem]:
     """Return the problem of device rules that systemd would undo in version 1, whose controllers are *legacy*.
 
     There it writes the device files itself, from nothing but a list of what is allowed; in version 2 our own filter
-    stands beside the one that systemd may have.
+    stands beside the one that systemd may have.  *pointer* is where the resources stand in their document.
     """
     if "devices" not in legacy or not resources.devices:
         return []
@@ -57,4 +57,4 @@ def check_devices(resources: Resources, legacy: Collection[str]) -> list[Problem
     if lines == [("devices.allow", "a")] or device_properties(lines)[0][1] == ("s", "strict"):
         return []
     why = "in cgroup version 1 systemd can keep a list of allowed devices alone, by type and major number"
-    return [Problem("host", DEVICES_POINTER, why)]
+    return [Problem("host", f"{pointer}/devices", why)]

@@ -29,6 +29,7 @@ CPUSET_SINCE = 244
 PERIOD_SINCE = 242
 IDLE_SINCE = 252
 ZSWAP_SINCE = 253
+DEFAULT_WEIGHT = 100
 _PERCENT_US = 10_000
 
 
@@ -44,16 +45,22 @@ def version_number(text: str) -> int:
 
 
 def limit_properties(
-    settings: Sequence[Setting], *, version: int, has_bfq: bool, cpu_max_now: tuple[str, int] | None = None
+    settings: Sequence[Setting],
+    *,
+    version: int,
+    has_bfq: bool,
+    cpu_max_now: tuple[str, int] | None = None,
+    is_idle: bool = False,
 ) -> dict[str, tuple[Property, str]]:
     """Return name -> (property, JSON pointer) for the writes that systemd can know of.
 
     *version* is systemd's; *has_bfq* whether the cgroup has io.bfq.weight.  *cpu_max_now* is the present quota ("max"
-    for none) and period, of which *settings* may change one alone.
+    for none) and period, of which *settings* may change one alone; *is_idle* whether the cgroup is idle at present.
 
     What is no number is left to the kernel, which refuses it with a reason.
     """
     found: dict[str, tuple[Property, str]] = {}
+    idle: Setting | None = None
     bandwidth = _Bandwidth(*cpu_max_now or ("max", DEFAULT_PERIOD_US))
     for setting in settings:
         file, value = setting.file, setting.value
@@ -65,14 +72,19 @@ def limit_properties(
             name, read, since = _LIMITS[file]
             content = read(value) if version >= since else None
         elif file in _SETS and version >= CPUSET_SINCE:
-            name, signature, content = _SETS[file], "ay", cpu_mask(value)
-        elif file == "cpu.idle" and value.strip() == "1" and version >= IDLE_SINCE:
-            name, content = "CPUWeight", 0
+            name, signature, content = _SETS[file], "ay", cpu_mask(value) if value.strip() else b""
+        elif file == "cpu.idle" and version >= IDLE_SINCE:
+            idle = setting
         elif file in ("io.bfq.weight", "io.weight"):
             name, content = "IOWeight", _io_weight(file, value, has_bfq)
         if content is not None:
             found[name] = ((name, (signature, content)), setting.pointer)
     found.update(bandwidth.properties(version))
+    if idle is not None and idle.value.strip() == "1":
+        found["CPUWeight"] = ("CPUWeight", ("t", 0)), idle.pointer
+    elif idle is not None and idle.value.strip() == "0" and is_idle:
+        # The kernel has the default weight then, and systemd must not make it idle with the next change.
+        found.setdefault("CPUWeight", (("CPUWeight", ("t", DEFAULT_WEIGHT)), idle.pointer))
     return found
 
 

@@ -42,7 +42,7 @@ def update_limits(
 
     *may_fail* is about devices, see `apply_devices`.  *tell* and *tell_devices* come before the writes that they are
     about, and *tell* before what is written back as well.
-    Errors: InvalidConfig; CgroupError, whose message says that the limits are as before, or which could not be restored.
+    Errors: InvalidConfig; CgroupError, whose message says that the limits are as before, or which were not restored.
     """
     settings = limits_of(cgroup, resources, now=limits_now(cgroup), pointer="")
     rules, lines = plan_devices(cgroup, resources, _DEVICES)
@@ -69,6 +69,16 @@ def _say(error: BaseException, lost: list[str]) -> None:
         error.add_note(text)
 
 
+def _side_effects(settings: Sequence[Setting]) -> list[Setting]:
+    """Return further files that writing *settings* changes: idleness forgets the weight."""
+    return [
+        Setting("cpu", file, "", setting.pointer)
+        for setting in settings
+        for file in ("cpu.weight", "cpu.shares")
+        if setting.file == "cpu.idle"
+    ]
+
+
 class _Before:
     """What the files held that are to be written."""
 
@@ -76,23 +86,28 @@ class _Before:
         self._cgroup = cgroup
         # Each with what was in its file, and with what gives it back; None for what cannot be read or given back.
         self._files: list[tuple[Setting, str | None]] = []
-        for setting in settings:
-            for file, value in [(setting.file, setting.value), *([setting.fallback] if setting.fallback else [])]:
-                self._read(setting, file, value)
+        for setting in [*settings, *_side_effects(settings)]:
+            # A controller that no limit has asked for so far may have to be enabled first.
+            if not self._read(setting) and cgroup.enable(setting.controller):
+                self._read(setting)
         self._listed = self._device_list() if devices else None
 
-    def _read(self, setting: Setting, file: str, value: str) -> None:
-        try:
-            content = self._content(setting.controller, file)
-        except FileNotFoundError:
-            return  # then it will not be written either, or it is enabled for this update
-        except OSError:  # one that is for writing alone
-            self._files.append((Setting(setting.controller, file, "", setting.pointer), None))
-            return
-        old = restoring(file, value, content)
-        self._files.append(
-            (Setting(setting.controller, file, old or "", setting.pointer), None if old is None else content)
-        )
+    def _read(self, setting: Setting) -> bool:
+        """Read the files that *setting* may be written to; False if there is none."""
+        is_there = False
+        for file, value in [(setting.file, setting.value), *([setting.fallback] if setting.fallback else [])]:
+            content = old = None
+            try:
+                content = self._content(setting.controller, file)
+                old = restoring(file, value, content)
+            except FileNotFoundError:
+                continue
+            except OSError:
+                pass  # one that is for writing alone
+            is_there = True
+            written_back = Setting(setting.controller, file, old or "", setting.pointer)
+            self._files.append((written_back, content if old is not None else None))
+        return is_there
 
     def _content(self, controller: str, file: str) -> str:
         directory = self._cgroup.directory_of(controller)
@@ -116,18 +131,17 @@ class _Before:
 
     def restore(self, tell: Tell | None) -> list[str]:
         """Write back what is different now; returns the files, or else, for which that did not work."""
-        changed = [
-            (setting, content)
-            for setting, content in reversed(self._files)
-            if content is None or self._content(setting.controller, setting.file) != content
-        ]
-        lost = [setting.file for setting, content in changed if content is None]
-        left = [setting for setting, content in changed if content is not None]
-        if tell is not None and self._files:
+        lost = [setting.file for setting, content in self._files if content is None]
+        if tell is not None:
             try:
                 tell([setting for setting, content in self._files if content is not None])
             except CgroupError:
                 lost.append("properties of the unit")
+        left = [
+            setting
+            for setting, content in reversed(self._files)
+            if content is not None and not self._holds(setting, content)
+        ]
         while left:
             # In some order the kernel takes them: each state on the way here was one that it had.
             refused = [setting for setting in left if not self._write(setting)]
@@ -136,6 +150,12 @@ class _Before:
                 break
             left = refused
         return lost if self._restore_devices() else [*lost, "devices"]
+
+    def _holds(self, setting: Setting, content: str) -> bool:
+        try:
+            return self._content(setting.controller, setting.file) == content
+        except OSError:
+            return False
 
     def _write(self, setting: Setting) -> bool:
         try:

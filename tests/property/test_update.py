@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from ocirun.cgroups import limits, update
 from ocirun.cgroups.devices import legacy_changes
-from ocirun.cgroups.resources import weight_of_shares
 from ocirun.cgroups.settings import Setting
 from ocirun.errors import CgroupError, InvalidConfig
 from ocirun.spec.resources import Resources
@@ -64,13 +63,21 @@ class Cgroup:
         if len(self.states) == self.fails_after:
             self.fails_after = None
             raise OSError(errno.EIO, file)
-        files = self.files | {file: self._as_shown(file, value)}
-        if file in ("cpu.shares", "cpu.weight") and files["cpu.idle"] == "1":
+        if file in ("cpu.shares", "cpu.weight") and self.files["cpu.idle"] == "1":
             raise OSError(errno.EINVAL, file)
+        files = self.after(file, value)
         if not is_legal(files):
             raise OSError(errno.EINVAL, file)
         self.files = files
         self.states.append(files)
+
+    def after(self, file: str, value: str) -> dict[str, str]:
+        """Return the files after a write; an idle group has no weight of its own, and forgets the one that it had."""
+        files = self.files | {file: self._as_shown(file, value)}
+        if file == "cpu.idle" and value != self.files[file]:
+            weight, default, none = ("cpu.weight", "100", "0") if self.unified else ("cpu.shares", "1024", "3")
+            files[weight] = default if value == "0" else none
+        return files
 
     def _as_shown(self, file: str, value: str) -> str:
         if file == "cpu.max":
@@ -154,7 +161,7 @@ def cgroups(draw: st.DrawFn) -> Cgroup:
         files = common | {
             "cpu.max": f"{'max' if quota < 0 else quota} {period}",
             "cpu.max.burst": str(burst),
-            "cpu.weight": str(weight_of_shares(1024)),
+            "cpu.weight": draw(st.sampled_from(["100", "59"])),
             "memory.max": "max" if limit < 0 else str(limit),
             "memory.swap.max": "max" if swap < 0 else str(swap),
             "memory.low": "0",
@@ -166,7 +173,7 @@ def cgroups(draw: st.DrawFn) -> Cgroup:
             "cpu.cfs_quota_us": str(quota),
             "cpu.cfs_period_us": str(period),
             "cpu.cfs_burst_us": str(burst),
-            "cpu.shares": "1024",
+            "cpu.shares": draw(st.sampled_from(["1024", "512"])),
             "memory.limit_in_bytes": str(limit),
             "memory.memsw.limit_in_bytes": str(swap),
             "memory.soft_limit_in_bytes": str(NO_LIMIT),
@@ -179,6 +186,9 @@ def cgroups(draw: st.DrawFn) -> Cgroup:
         key, value = ("cpu.max", f"max {period}") if unified else ("cpu.cfs_quota_us", "-1")
         files[key] = value
     assert is_legal(files)
+    weight = "cpu.weight" if unified else "cpu.shares"
+    if idle:
+        files[weight] = "0" if unified else "3"
     return Cgroup(unified, files)
 
 
@@ -188,7 +198,7 @@ def wanted(cgroup: Cgroup, resources: Resources) -> tuple[list[Setting], dict[st
         settings = limits.limits_of(cgroup, resources, now=limits.limits_now(cgroup), pointer="")
     after = Cgroup(cgroup.unified, dict(cgroup.files))
     for setting in settings:
-        after.files = after.files | {setting.file: after._as_shown(setting.file, setting.value)}
+        after.files = after.after(setting.file, setting.value)
     return settings, after.files
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from ocirun.cgroups.devices import effective_rules, legacy_lines
 from ocirun.cgroups.resources import build_settings
+from ocirun.cgroups.settings import Setting
 from ocirun.cgroups.unit_properties import INFINITY, cpu_mask, device_properties, limit_properties, version_number
 from ocirun.spec.resources import DeviceRule, Resources
 
@@ -90,6 +91,20 @@ def test_bfq() -> None:
     for weight in (10, 100, 101, 500, 1000):
         value = properties({"blockIO": {"weight": weight}}, has_bfq=True)["IOWeight"]
         assert (value if value <= 100 else 100 + (value - 100) * 900 // 9900) == weight
+
+
+def test_end_of_idleness() -> None:
+    """systemd would make the group idle again with the next change, if it was not told."""
+    assert properties({"cpu": {"idle": 0}}) == {}
+    assert properties({"cpu": {"idle": 0}}, is_idle=True) == {"CPUWeight": 100}
+    assert properties({"cpu": {"idle": 0, "shares": 2048}}, is_idle=True) == {"CPUWeight": 174}
+    assert properties({"cpu": {"idle": 1, "shares": 2048}}, is_idle=True) == {"CPUWeight": 0}
+
+
+def test_lifted_set() -> None:
+    """No CPUs named means all of the parent's."""
+    found = limit_properties([Setting("cpuset", "cpuset.cpus", "\n", "/cpu/cpus")], version=255, has_bfq=False)
+    assert found["AllowedCPUs"][0] == ("AllowedCPUs", ("ay", b""))
 
 
 def test_older_systemd() -> None:
