@@ -11,6 +11,7 @@ from unittest import mock
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from ocirun.cgroups import limits, update
@@ -226,6 +227,7 @@ def test_what_can_be_is_reached_whatever_the_order(cgroup: Cgroup, source: dict[
     assert all(is_legal(state) for state in cgroup.states)
 
 
+@hypothesis_settings(max_examples=500)
 @given(cgroups(), UPDATES, st.data())
 def test_a_failure_at_any_write_leaves_everything(
     cgroup: Cgroup, source: dict[str, Any], data: st.DataObject
