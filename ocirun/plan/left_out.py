@@ -27,8 +27,8 @@ def left_out(config: Config, capabilities: CapabilitySets, seccomp: CompiledFilt
         yield f"/process/user/additionalGids: left out, the annotation {KEEP_GROUPS} keeps the caller's groups"
     for name in capabilities.unknown:
         yield f"/process/capabilities: {name} is not known or not available here: left out"
-    for name in capabilities.not_raisable:
-        yield f"/process/capabilities/ambient: {name} is not permitted and inheritable as well: left out"
+    for kind, name, what in capabilities.withheld:
+        yield f"/process/capabilities/{kind}: {name} is not {what} as well: left out"
     if seccomp is not None and seccomp.skipped_names:
         names = ", ".join(seccomp.skipped_names)
         yield f"/linux/seccomp/syscalls: libseccomp does not know {names}: left to the default action"

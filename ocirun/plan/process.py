@@ -58,29 +58,37 @@ DEFAULT_UMASK = 0o022
 class CapabilitySets:
     """The five sets as bit masks, cut down to what this kernel knows and this runtime may give.
 
-    Spec: config.md#linux-process: what cannot be mapped (`unknown`) or granted (`not_raisable`) is a warning, no error.
+    Spec: config.md#linux-process: what cannot be mapped (`unknown`) or granted (`withheld`: set, name, what it
+    would have to be) is a warning, no error.
     """
 
-    __slots__ = ("ambient", "bounding", "effective", "inheritable", "not_raisable", "permitted", "unknown")
+    __slots__ = ("ambient", "bounding", "effective", "inheritable", "permitted", "unknown", "withheld")
 
     def __init__(self, capabilities: Capabilities | None, available: int) -> None:
         self.unknown: list[str] = []
-        self.not_raisable: list[str] = []
+        self.withheld: list[tuple[str, str, str]] = []
         if capabilities is None:
             # An absent object is an empty one, as with crun: nobody asked for privileges.
             self.bounding = self.effective = self.inheritable = self.permitted = self.ambient = 0
             return
         self.bounding = self._mask(capabilities.bounding, available)
         self.permitted = self._mask(capabilities.permitted, available)
-        self.effective = self._mask(capabilities.effective, available) & self.permitted
-        self.inheritable = self._mask(capabilities.inheritable, available)
-        # capabilities(7): the kernel raises no other ones.  Engines list them all the same.
+        # capabilities(7): capset(2) and prctl(2) take no others.  Engines list them all the same.
+        self.effective = self._within(
+            "effective", self._mask(capabilities.effective, available), self.permitted, "permitted"
+        )
+        self.inheritable = self._within(
+            "inheritable", self._mask(capabilities.inheritable, available), self.bounding, "in the bounding set"
+        )
         raisable = self.permitted & self.inheritable
         wanted = self._mask(capabilities.ambient, available)
-        self.ambient = wanted & raisable
-        for name in dict.fromkeys(capabilities.ambient):
-            if CAPABILITY_BITS.get(name, 0) & wanted & ~raisable:
-                self.not_raisable.append(name)
+        self.ambient = self._within("ambient", wanted, raisable, "permitted and inheritable")
+
+    def _within(self, kind: str, wanted: int, possible: int, what: str) -> int:
+        for name, bit in CAPABILITY_BITS.items() if wanted & ~possible else ():
+            if bit & wanted & ~possible:
+                self.withheld.append((kind, name, what))
+        return wanted & possible
 
     def _mask(self, names: tuple[str, ...], available: int) -> int:
         mask = 0

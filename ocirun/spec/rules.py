@@ -265,15 +265,6 @@ def _user(process: Process) -> Iterator[Problem]:
             yield _problem(pointer, f"{_NO_ID} is not an id, the kernel takes it for none")
 
 
-def _capabilities(process: Process) -> Iterator[Problem]:
-    if process.capabilities is None:
-        return
-    permitted = set(process.capabilities.permitted)
-    for index, name in enumerate(process.capabilities.effective):
-        if name not in permitted:
-            yield _problem(f"/capabilities/effective/{index}", f"{name} is not permitted as well")
-
-
 def _scheduler(process: Process) -> Iterator[Problem]:
     scheduler = process.scheduler
     if scheduler is None:
@@ -363,7 +354,6 @@ _PROCESS_RULES = (
     _env,
     _rlimits,
     _user,
-    _capabilities,
     _scheduler,
     _exec_cpu_affinity,
     _io_priority,

@@ -25,6 +25,14 @@ LEFT_OUT: dict[str, tuple[dict[str, Any], str]] = {
         {"process": {"capabilities": {"permitted": ["CAP_CHOWN"], "ambient": ["CAP_CHOWN"]}}},
         "/process/capabilities/ambient: CAP_CHOWN ",
     ),
+    "effective": (
+        {"process": {"capabilities": {"bounding": ["CAP_CHOWN"], "effective": ["CAP_CHOWN"]}}},
+        "/process/capabilities/effective: CAP_CHOWN is not permitted as well: left out",
+    ),
+    "inheritable": (
+        {"process": {"capabilities": {"permitted": ["CAP_CHOWN"], "inheritable": ["CAP_CHOWN"]}}},
+        "/process/capabilities/inheritable: CAP_CHOWN is not in the bounding set as well: left out",
+    ),
     "system-call": (
         {
             "linux": {

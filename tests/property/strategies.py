@@ -246,7 +246,7 @@ def processes(draw: st.DrawFn) -> Json:
         permitted = draw(_CAPABILITIES)
         process["capabilities"] = {
             "permitted": permitted,
-            "effective": permitted[: draw(st.integers(0, 4))],
+            "effective": draw(_CAPABILITIES),
             "bounding": draw(_CAPABILITIES),
             "inheritable": draw(_CAPABILITIES),
             "ambient": draw(_CAPABILITIES),
