@@ -21,7 +21,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 NATIVE = os.path.join("ocirun", "_native")
 INIT_SOURCES = (
     "init.c", "plan.c", "text.c", "sync.c", "resolve.c", "copy_up.c",
-    "ops_ns.c", "ops_mount.c", "ops_restrict.c", "ops_device.c", "ops_files.c", "ops_process.c", "wait_start.c",
+    "ops_ns.c", "ops_mount.c", "ops_restrict.c", "ops_device.c", "ops_files.c", "ops_process.c", "ops_hook.c",
+    "ops_seccomp.c", "wait_start.c",
 )  # fmt: skip
 LAUNCH_SOURCES = ("launch.c", "text.c")
 

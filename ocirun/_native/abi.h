@@ -107,7 +107,9 @@ enum ocirun_opcode {
 	OCIRUN_OP_FIND_HOME,		/* number0 = uid: HOME for EXEC from the container's own /etc/passwd */
 	OCIRUN_OP_WAIT_START,		/* slot0 = listening start socket */
 	OCIRUN_OP_HOOK,			/* text0 = path, 1 = args, 2 = env, 3 = state; number0 = arg count, 1 = env count,
-					 * 2 = timeout in ms or 0, 3 = offset in the state where the pid goes, 4 = umask */
+					 * 2 = timeout in ms or 0, 3 = offset in the state where the pid goes, 4 = umask,
+					 * 5 = how many operations behind it are done by its process alone:
+					 * CAPABILITIES, NO_NEW_PRIVILEGES, SECCOMP without an agent */
 	OCIRUN_OP_SECCOMP,		/* text0 = struct sock_filter[]; number0 = flags; slot0 = agent socket,
 					 * slot1 = memfd with what the agent is told */
 	OCIRUN_OP_ANNOUNCE,		/* close all descriptors but the container's, say EXECUTING; slot0/1 stay for SECCOMP */
@@ -135,6 +137,7 @@ enum ocirun_opcode {
 #define OCIRUN_FLAG_RETRY 16384		/* CHDIR: only where TOLERANT was refused */
 #define OCIRUN_FLAG_RAISE 32768		/* RLIMIT: only a higher hard limit, while we may */
 #define OCIRUN_FLAG_DETACHED 16384	/* MOUNT: leave it to BIND to attach slot0 */
+#define OCIRUN_FLAG_IF_THERE 1		/* SYMLINK: only where the target exists below the root */
 #define OCIRUN_FLAG_SAME_MODE 1		/* BIND_DEVICE: the node must have these permissions */
 #define OCIRUN_FLAG_SAME_UID 2		/* BIND_DEVICE: and this owner */
 #define OCIRUN_FLAG_SAME_GID 4		/* BIND_DEVICE: and this group */
@@ -204,6 +207,7 @@ enum ocirun_site {
 	OCIRUN_SITE_WRITE,
 	OCIRUN_SITE_GETDENTS64,
 	OCIRUN_SITE_DUP3,
+	OCIRUN_SITE_PIPE2,
 	OCIRUN_SITE_FCNTL,
 	OCIRUN_SITE_MMAP,
 	OCIRUN_SITE_MEMFD_CREATE,
@@ -250,6 +254,7 @@ enum ocirun_site {
 	OCIRUN_SITE_HOOK_SIGNAL,	/* error = signal that ended the hook */
 	OCIRUN_SITE_HOOK_TIMEOUT,
 	OCIRUN_SITE_HOOK_EXEC,		/* error = errno of its execve */
+	OCIRUN_SITE_HOOK_CONFINE,	/* error = errno of what was to confine it */
 	OCIRUN_SITE_SEALS,		/* the executable is not sealed */
 	OCIRUN_SITE_COUNT
 };

@@ -153,6 +153,8 @@ static int run(struct context *ctx) {
 		int error = dispatch(ctx);
 		if (error < 0)
 			return error;
+		if (ctx->op->opcode == OCIRUN_OP_HOOK)
+			i += (uint32_t)ctx->op->number[5]; /* which were for its process */
 	}
 	return 0; /* not reached: a plan ends in EXEC */
 }
@@ -175,7 +177,7 @@ void init_main(const long *stack) {
 	/* The very first thing: nobody inside may trace us or look at our descriptors (CVE-2016-9962). */
 	int error = (int)AT(&ctx, PRCTL, sys_prctl(PR_SET_DUMPABLE, 0, 0, 0));
 	if (argc < 2 || error < 0)
-		sys1(__NR_exit_group, 1);
+		end(1);
 	for (const char *digit = argv[1]; *digit >= '0' && *digit <= '9' && plan_fd < 1000000; digit++)
 		plan_fd = plan_fd * 10 + (*digit - '0');
 	ctx.first_slot = plan_fd + 1;
@@ -185,8 +187,7 @@ void init_main(const long *stack) {
 	if (error == 0)
 		error = run(&ctx);
 	report_failure(&ctx, -error);
-	sys1(__NR_exit_group, exit_status(&ctx, -error));
-	__builtin_unreachable();
+	end(exit_status(&ctx, -error));
 }
 
 /* The kernel enters with the stack pointer at argc.  The stack protector's guard comes from AT_RANDOM: there is no
@@ -194,8 +195,7 @@ void init_main(const long *stack) {
 uintptr_t __stack_chk_guard = 0x5bd1e995u;
 __attribute__((noreturn)) void __stack_chk_fail(void);
 void __stack_chk_fail(void) {
-	sys1(__NR_exit_group, 134);
-	__builtin_unreachable();
+	end(134);
 }
 
 __attribute__((noreturn, used, optimize("no-stack-protector"))) void init_start(const long *stack);

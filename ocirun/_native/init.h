@@ -56,6 +56,13 @@ static inline int fail(struct context *ctx, enum ocirun_site site, int error) {
 	return -error;
 }
 
+/* End, whatever a filter says: it may answer exit_group(2) with an errno, and what follows in memory would be executed.
+ */
+__attribute__((noreturn)) static inline void end(int status) {
+	sys1(__NR_exit_group, status);
+	__builtin_trap();
+}
+
 static inline void cleanup_close(int *fd) {
 	if (*fd >= 0)
 		sys_close(*fd);
@@ -166,6 +173,10 @@ int op_hook(struct context *ctx);
 int op_seccomp(struct context *ctx);
 int op_announce(struct context *ctx);
 int op_exec(struct context *ctx);
+
+/* ops_process.c */
+void unblock_signals(void);
+const char **text_vector(struct context *ctx, const char *first, uint64_t count);
 
 /* copy_up.c */
 int copy_up(struct context *ctx, int from, int to);

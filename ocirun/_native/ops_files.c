@@ -20,6 +20,11 @@ int op_directory(struct context *ctx) {
 
 int op_symlink(struct context *ctx) {
 	const char *name, *target = op_text(ctx, 1);
+	if (has_flag(ctx, OCIRUN_FLAG_IF_THERE)) {
+		cleanup_fd int there = resolve_in_root(ctx, target, 0);
+		if (there < 0)
+			return there == -ENOENT ? 0 : there;
+	}
 	cleanup_fd int parent = resolve_parent(ctx, ctx->root, op_text(ctx, 0), &name);
 	if (parent < 0)
 		return parent;

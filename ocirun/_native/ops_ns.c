@@ -87,7 +87,7 @@ int op_fork(struct context *ctx) {
 	char byte;
 	/* The child goes on when this process has ended, which is after the parent was told its pid: otherwise its own
 	 * messages could come first. */
-	TRY(ctx, OPENAT, sys2(__NR_pipe2, gate, O_CLOEXEC));
+	TRY(ctx, PIPE2, sys2(__NR_pipe2, gate, O_CLOEXEC));
 	unsigned long flags = ctx->op->number[0] | CLONE_PARENT | CLONE_PIDFD;
 	/* The third argument receives the pidfd on every architecture; the others are unused. */
 	long pid = AT(ctx, CLONE, sys5(__NR_clone, flags, 0, &pidfd, 0, 0));
@@ -106,8 +106,7 @@ int op_fork(struct context *ctx) {
 		sys4(__NR_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
 		return error;
 	}
-	sys1(__NR_exit_group, 0);
-	__builtin_unreachable();
+	end(0);
 }
 
 int op_barrier(struct context *ctx) {

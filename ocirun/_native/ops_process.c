@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The process: session, limits, identity, capabilities, the wait for `start`, hooks, seccomp, execve.
+ * The process: session, limits, identity, capabilities, execve.
  */
 #include "init.h"
 
@@ -271,13 +271,13 @@ int op_find_home(struct context *ctx) {
 }
 
 /* Handlers and ignored signals were reset by the spawn, and nothing here has set one since. */
-static void unblock_signals(void) {
+void unblock_signals(void) {
 	uint64_t none = 0;
 	sys4(__NR_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof none);
 }
 
 /* An argv or envp on pages of our own: there is no heap. */
-static const char **text_vector(struct context *ctx, const char *first, uint64_t count) {
+const char **text_vector(struct context *ctx, const char *first, uint64_t count) {
 	size_t size = (size_t)(count + 2) * sizeof(char *); /* one more for HOME, and the end */
 	long address =
 		AT(ctx, MMAP,
@@ -288,206 +288,6 @@ static const char **text_vector(struct context *ctx, const char *first, uint64_t
 	for (uint64_t i = 0; i < count; i++, first = next_text(first))
 		vector[i] = first;
 	return vector;
-}
-
-/* What the hook reads: the state with our pid as its namespace sees it, in a file that no pipe's size limits. */
-static int hook_stdin(struct context *ctx) {
-	const char *state = op_text(ctx, 3);
-	size_t at = NUMBER(3), size = text_length(state);
-	char pid[24];
-	size_t digits = text_number(pid, (uint64_t)sys0(__NR_getpid));
-	int fds[2] = { FD_NONE, FD_NONE };
-	cleanup_fd int file = (int)sys2(__NR_memfd_create, "ocirun-hook-state", MFD_CLOEXEC);
-	if (file < 0) {
-		/* No memfd: a pipe takes 64 KiB without a reader. */
-		TRY(ctx, MEMFD_CREATE, size + digits > 65536 ? file : sys2(__NR_pipe2, fds, O_CLOEXEC));
-		file = fds[1];
-	}
-	if (sys3(__NR_write, file, state, at) != (long)at || sys3(__NR_write, file, pid, digits) != (long)digits ||
-	    sys3(__NR_write, file, state + at, size - at) != (long)(size - at)) {
-		sys_close(fds[0]);
-		return fail(ctx, OCIRUN_SITE_WRITE, EIO);
-	}
-	if (fds[0] >= 0)
-		return fds[0];
-	TRY(ctx, READ, sys3(__NR_lseek, file, 0, 0));
-	return take_fd(&file);
-}
-
-static void run_hook(struct context *ctx, int input, int failure) {
-	const char **args = text_vector(ctx, op_text(ctx, 1), NUMBER(0));
-	const char **env = text_vector(ctx, op_text(ctx, 2), NUMBER(1));
-	int error = -ENOMEM;
-	if (args && env) {
-		sys2(__NR_setpgid, 0, 0);
-		sys_dup3(input, 0, 0);
-		sys1(__NR_umask, NUMBER(4));
-		unblock_signals();
-		error = (int)sys3(__NR_execve, op_text(ctx, 0), args, env);
-	}
-	error = -error;
-	sys3(__NR_write, failure, &error, sizeof error);
-	sys1(__NR_exit_group, 127);
-}
-
-static int wait_hook(struct context *ctx, int pidfd, int pid) {
-	struct sys_pollfd poll = { pidfd, POLLIN, 0 };
-	struct sys_timespec left = { (int64_t)(NUMBER(2) / 1000), (int64_t)(NUMBER(2) % 1000) * 1000000 };
-	int status = 0;
-	long ready;
-	/* ppoll(2) leaves the remaining time in `left`. */
-	do
-		ready = AT(ctx, POLL, sys5(__NR_ppoll, &poll, 1, NUMBER(2) ? &left : NULL, NULL, 0));
-	while (ready == -EINTR);
-	if (ready <= 0)
-		sys2(__NR_kill, -pid, SIGKILL); /* its whole group */
-	TRY(ctx, WAIT4, sys4(__NR_wait4, pid, &status, 0x40000000 /* __WALL */, NULL));
-	if (ready == 0)
-		return fail(ctx, OCIRUN_SITE_HOOK_TIMEOUT, ETIMEDOUT);
-	if (ready < 0)
-		return (int)ready;
-	if ((status & 0x7f) != 0)
-		return fail(ctx, OCIRUN_SITE_HOOK_SIGNAL, status & 0x7f);
-	return status == 0 ? 0 : fail(ctx, OCIRUN_SITE_HOOK_EXIT, (status >> 8) & 0xff);
-}
-
-int op_hook(struct context *ctx) {
-	int failure[2], pidfd = FD_NONE, error = 0;
-
-	ctx->detail = op_text(ctx, 0);
-	cleanup_fd int input = hook_stdin(ctx);
-	if (input < 0)
-		return input;
-	TRY(ctx, OPENAT, sys2(__NR_pipe2, failure, O_CLOEXEC));
-	long pid = AT(ctx, CLONE, sys5(__NR_clone, SIGCHLD | CLONE_PIDFD, 0, &pidfd, 0, 0));
-	if (pid == 0)
-		run_hook(ctx, input, failure[1]);
-	sys_close(failure[1]);
-	if (pid < 0) {
-		sys_close(failure[0]);
-		return (int)pid;
-	}
-	long size = sys3(__NR_read, failure[0], &error, sizeof error);
-	sys_close(failure[0]);
-	int result = wait_hook(ctx, pidfd, (int)pid);
-	sys_close(pidfd);
-	return size == sizeof error ? fail(ctx, OCIRUN_SITE_HOOK_EXEC, error) : result;
-}
-
-#define AGENT_SECONDS 10
-
-/* Between loading a filter with a listener and the agent holding that listener, every call of this thread may be one
- * that the agent has to answer, or that the filter forbids: it cannot even sleep.  So a second thread, which has no
- * filter, sends the listener and closes it; this one only looks at memory until that is done. */
-struct handover {
-	volatile int listener; /* FD_NONE until the filter is loaded */
-	volatile int done;
-	struct context *ctx;
-	const char *text;
-	size_t size;
-	_Alignas(16) char stack[16384];
-};
-
-/* The listener goes with the first bytes; a socket may take fewer than a long text has, and an agent may never read
- * what it holds. */
-static int send_to_agent(int agent, const char *text, size_t size, int listener) {
-	struct sys_pollfd poll = { agent, POLLOUT, 0 };
-	struct sys_timespec left = { AGENT_SECONDS, 0 };
-	for (size_t sent = 0; sent < size;) {
-		/* ppoll(2) leaves the remaining time in `left`: it is for the whole text. */
-		long ready = sys5(__NR_ppoll, &poll, 1, &left, NULL, 0);
-		if (ready == -EINTR)
-			continue;
-		if (ready <= 0)
-			return ready == 0 ? -ETIMEDOUT : (int)ready;
-		int taken = send_rights(agent, text + sent, size - sent, sent == 0 ? listener : FD_NONE, MSG_DONTWAIT);
-		if (taken == -EAGAIN)
-			continue;
-		if (taken < 0)
-			return taken;
-		sent += (size_t)taken;
-	}
-	return 0;
-}
-
-static void hand_over(void *argument) {
-	struct handover *handover = argument;
-	struct context *ctx = handover->ctx;
-	while (handover->listener == FD_NONE)
-		sys0(__NR_sched_yield);
-	if (handover->listener >= 0) {
-		int agent = op_slot(ctx, 0);
-		int error = send_to_agent(agent, handover->text, handover->size, handover->listener);
-		if (error < 0) {
-			/* Here, since the other thread's filter may forbid to say so. */
-			report_failure(ctx, -fail(ctx, OCIRUN_SITE_SENDMSG, -error));
-			sys1(__NR_exit_group, 1);
-		}
-		sys_close(handover->listener);
-		sys_close(agent);
-	}
-	handover->done = 1;
-	sys1(__NR_exit, 0);
-}
-
-static long start_thread(void *top, void (*entry)(void *), void *argument) {
-	unsigned long flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
-	long result;
-#if defined(__x86_64__)
-	register long r10 __asm__("r10") = 0;
-	register long r8 __asm__("r8") = 0;
-	__asm__ volatile("syscall\n\ttest %%rax, %%rax\n\tjnz 1f\n\tmov %[argument], %%rdi\n\txor %%ebp, %%ebp\n\t"
-			 "call *%[entry]\n\tud2\n1:"
-			 : "=a"(result)
-			 : "a"(__NR_clone), "D"(flags), "S"(top), "d"(0), "r"(r10),
-			   "r"(r8), [entry] "r"(entry), [argument] "r"(argument)
-			 : "rcx", "r11", "memory");
-#else
-	register long x8 __asm__("x8") = __NR_clone;
-	register long x0 __asm__("x0") = (long)flags;
-	register long x1 __asm__("x1") = (long)top;
-	register long x2 __asm__("x2") = 0;
-	register long x3 __asm__("x3") = 0;
-	register long x4 __asm__("x4") = 0;
-	__asm__ volatile("svc 0\n\tcbnz x0, 1f\n\tmov x0, %[argument]\n\tmov x29, xzr\n\tblr %[entry]\n\tbrk 1\n1:"
-			 : "+r"(x0)
-			 : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), [entry] "r"(entry), [argument] "r"(argument)
-			 : "memory");
-	result = x0;
-#endif
-	return result;
-}
-
-static int seccomp_with_listener(struct context *ctx, struct sock_fprog *program) {
-	static struct handover handover;
-	long size = AT(ctx, READ, sys3(__NR_lseek, op_slot(ctx, 1), 0, 2 /* SEEK_END */));
-	if (size < 0)
-		return (int)size;
-	long address = AT(ctx, MMAP, sys6(__NR_mmap, 0, size, PROT_READ, MAP_PRIVATE, op_slot(ctx, 1), 0));
-	if (address < 0 && address > -4096)
-		return (int)address;
-	handover.text = (const char *)address;
-	handover.size = (size_t)size;
-	handover.listener = FD_NONE;
-	handover.ctx = ctx;
-	long thread = AT(ctx, CLONE, start_thread(handover.stack + sizeof handover.stack, hand_over, &handover));
-	if (thread < 0)
-		return (int)thread;
-	long listener = AT(ctx, SECCOMP, sys3(__NR_seccomp, SECCOMP_SET_MODE_FILTER, NUMBER(0), program));
-	handover.listener = listener < 0 ? -2 : (int)listener;
-	while (!handover.done)
-		__asm__ volatile("" ::: "memory");
-	return listener < 0 ? (int)listener : 0;
-}
-
-int op_seccomp(struct context *ctx) {
-	struct sock_fprog program = { (unsigned short)(plan_text_size(&ctx->plan, ctx->op->text[0]) /
-						       sizeof(struct sock_filter)),
-				      (struct sock_filter *)(uintptr_t)op_text(ctx, 0) };
-	if (has_flag(ctx, OCIRUN_FLAG_NOTIFY))
-		return seccomp_with_listener(ctx, &program);
-	TRY(ctx, SECCOMP, sys3(__NR_seccomp, SECCOMP_SET_MODE_FILTER, NUMBER(0), &program));
-	return 0;
 }
 
 static int move_fd(int fd, unsigned *to) {

@@ -164,6 +164,18 @@ static int check_op(const unsigned char *bytes, const struct ocirun_header *head
 	return 0;
 }
 
+/* What a hook's process does for itself: whole, in the plan, and nothing else. */
+static int check_hook(const struct ocirun_header *header, const struct ocirun_op *ops, uint32_t hook) {
+	uint64_t count = ops[hook].number[5];
+	if (count >= header->op_count - hook)
+		return -EINVAL;
+	for (const struct ocirun_op *op = &ops[hook + 1]; op <= &ops[hook + count]; op++)
+		if (op->opcode != OCIRUN_OP_CAPABILITIES && op->opcode != OCIRUN_OP_NO_NEW_PRIVILEGES &&
+		    (op->opcode != OCIRUN_OP_SECCOMP || (op->flags & OCIRUN_FLAG_NOTIFY) != 0))
+			return -EINVAL;
+	return 0;
+}
+
 int plan_check(const unsigned char *bytes, size_t size, struct plan *out) {
 	const struct ocirun_header *header = (const struct ocirun_header *)(const void *)bytes;
 
@@ -184,7 +196,8 @@ int plan_check(const unsigned char *bytes, size_t size, struct plan *out) {
 	out->header = header;
 	out->ops = (const struct ocirun_op *)(const void *)(bytes + sizeof *header);
 	for (uint32_t i = 0; i < header->op_count; i++)
-		if (check_op(bytes, header, (uint32_t)first, &out->ops[i]) < 0)
+		if (check_op(bytes, header, (uint32_t)first, &out->ops[i]) < 0 ||
+		    (out->ops[i].opcode == OCIRUN_OP_HOOK && check_hook(header, out->ops, i) < 0))
 			return -EINVAL;
 	/* A plan ends in exactly one EXEC: init never falls off its end. */
 	for (uint32_t i = 0; i < header->op_count; i++)

@@ -89,7 +89,7 @@ int op_wait_start(struct context *ctx) {
 		if (wait.signals.revents) {
 			uint32_t info[32];
 			sys3(__NR_read, signals, info, sizeof info);
-			sys1(__NR_exit_group, 128 + info[0]);
+			end(128 + (int)info[0]);
 		}
 		ctx->start = read_connections(ctx, &wait);
 		if (wait.listening.revents && ctx->start < 0)

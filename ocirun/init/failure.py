@@ -39,6 +39,7 @@ _HOOK_SITES = (
     lib.OCIRUN_SITE_HOOK_SIGNAL,
     lib.OCIRUN_SITE_HOOK_EXEC,
     lib.OCIRUN_SITE_HOOK_TIMEOUT,
+    lib.OCIRUN_SITE_HOOK_CONFINE,
 )
 
 _HINTS = {
@@ -132,6 +133,7 @@ def _hook_failure(message: Message, container_id: str) -> HookError:
         lib.OCIRUN_SITE_HOOK_EXIT: f"exit status {message.error}",
         lib.OCIRUN_SITE_HOOK_SIGNAL: f"killed by signal {message.error}",
         lib.OCIRUN_SITE_HOOK_TIMEOUT: "timed out and was killed",
+        lib.OCIRUN_SITE_HOOK_CONFINE: f"could not be confined: {errno_text(message.error)}",
     }.get(message.site)
     if what is None:
         what = f"could not be executed: {errno_text(message.error)}"

@@ -24,7 +24,7 @@ The order, and why:
  9. identity              bounding set, groups, gid, uid, directory, capability sets
 10. args[0] is looked up as that user, so that `create` can say what is wrong with it
 11. created               the parent saves the state; from now on only `start` counts
-12. startContainer hooks
+12. startContainer hooks  programs of the image: each with no_new_privs and the filter that the process will have
 13. descriptors closed, no_new_privs, filter, execve
 """
 
@@ -41,6 +41,7 @@ from ocirun.plan.process import (
     PERSONALITIES,
     CapabilitySets,
     build_executable,
+    build_hook_confinement,
     build_identity,
     build_last_steps,
     build_limits,
@@ -370,10 +371,12 @@ class _Builder:
         result = []
         if hooks.prestart or hooks.create_runtime:
             result.append(ops.barrier(ops.BARRIER_CREATE_RUNTIME))
-        result.extend(self._container_hooks(hooks.create_container, "createContainer", "creating"))
+        result.extend(self._container_hooks(hooks.create_container, "createContainer", "creating", ()))
         return result
 
-    def _container_hooks(self, hooks: Sequence[Hook], kind: str, status: str) -> list[Op]:
+    def _container_hooks(
+        self, hooks: Sequence[Hook], kind: str, status: str, confinement: Sequence[Op]
+    ) -> list[Op]:
         if not hooks:
             return []
         before_pid, after_pid = state_around_pid(
@@ -382,8 +385,9 @@ class _Builder:
             self.circumstances.bundle,
             self.config.annotations,
         )
-        return [
-            ops.hook(
+        result = []
+        for index, hook in enumerate(hooks):
+            run = ops.hook(
                 hook.path,
                 hook.args or (hook.path,),
                 hook.env,
@@ -391,9 +395,10 @@ class _Builder:
                 len(before_pid.encode()),
                 (hook.timeout or 0) * 1000,
                 f"/hooks/{kind}/{index}",
+                len(confinement),
             )
-            for index, hook in enumerate(hooks)
-        ]
+            result += [run, *confinement]
+        return result
 
     def _restrictions(self) -> list[Op]:
         linux = self.linux
@@ -449,9 +454,9 @@ class _Builder:
         result.append(ops.barrier(ops.BARRIER_CREATED, self.text_slot))
         result.append(ops.wait_start(self.start_slot))
         if self.config.hooks is not None:
-            result.extend(
-                self._container_hooks(self.config.hooks.start_container, "startContainer", "created")
-            )
+            confinement = build_hook_confinement(process, self.capabilities, seccomp)
+            hooks = self.config.hooks.start_container
+            result.extend(self._container_hooks(hooks, "startContainer", "created", confinement))
         result.extend(
             build_last_steps(
                 process, self.capabilities, self.env, seccomp, self.agent_slot, self.text_slot

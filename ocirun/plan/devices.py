@@ -37,7 +37,6 @@ LINKS = (
     ("/dev/stdin", "/proc/self/fd/0"),
     ("/dev/stdout", "/proc/self/fd/1"),
     ("/dev/stderr", "/proc/self/fd/2"),
-    ("/dev/core", "/proc/kcore"),
 )
 
 
@@ -178,6 +177,8 @@ def _host_path(node: _Node) -> str:
 def build_links() -> list[Op]:
     """Return the operations that make the links of /dev."""
     links = [ops.symlink(path, target, "/linux/devices") for path, target in LINKS]
+    # No part of the specification; where the kernel has no kcore (CONFIG_PROC_KCORE) there is nothing to link to.
+    links.append(ops.symlink("/dev/core", "/proc/kcore", "/linux/devices", ops.IF_THERE))
     # The image's own ptmx, if any, would be another instance's.
     links.append(ops.symlink("/dev/ptmx", "pts/ptmx", "/linux/devices", ops.REPLACE))
     return links

@@ -30,9 +30,11 @@ def explain(plan: Plan) -> str:
     for number, maps in enumerate(plan.maps):
         slot = plan.inputs.index(f"idmap{number}")
         lines.append(f"new user namespace for mounts as #{slot} ({maps})")
+    of_hook = 0
     for op in plan.ops:
-        text = describe(op)
+        text = "    " + describe(op) if of_hook else describe(op)
         lines.append(f"{text:<72}  {op.origin}".rstrip() if op.origin else text)
+        of_hook = op.numbers[5] if op.name == "HOOK" else max(0, of_hook - 1)
     lines.extend(f"warning: {warning}" for warning in plan.warnings)
     return "\n".join(lines) + "\n"
 
@@ -244,7 +246,9 @@ _DESCRIPTIONS: dict[str, Callable[[Op], str]] = {
     "DIRECTORY": lambda op: f"directory {_text(op, 0)}",
     "DEVICE": _device,
     "BIND_DEVICE": _bind_device,
-    "SYMLINK": lambda op: f"link {_text(op, 0)} -> {_text(op, 1)}",
+    "SYMLINK": lambda op: (
+        f"link {_text(op, 0)} -> {_text(op, 1)}" + (", if that is there" if op.flags & ops.IF_THERE else "")
+    ),
     "CONSOLE": lambda op: f"terminal {op.numbers[0]}x{op.numbers[1]}, main side to the console socket",
     "STDIO": lambda op: f"stdio belongs to uid {op.numbers[0]}",
     "SETSID": lambda _: "new session",

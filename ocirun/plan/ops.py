@@ -34,6 +34,7 @@ TOLERANT = 8192
 RETRY = 16384
 RAISE = 32768
 DETACHED = 16384
+IF_THERE = 1
 SAME_MODE = 1
 SAME_UID = 2
 SAME_GID = 4
@@ -374,12 +375,14 @@ def hook(
     pid_offset: int,
     timeout_ms: int,
     origin: str,
+    following: int = 0,
 ) -> Op:
+    """Run a hook; the `following` operations behind this one are done by its process alone."""
     return Op(
         "HOOK",
         origin,
         (path, tuple(args), tuple(env), state),
-        (len(args), len(env), timeout_ms, pid_offset, HOOK_UMASK),
+        (len(args), len(env), timeout_ms, pid_offset, HOOK_UMASK, following),
     )
 
 

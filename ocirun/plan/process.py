@@ -227,6 +227,34 @@ def build_executable(process: Process, env: tuple[str, ...]) -> list[Op]:
     return result
 
 
+def build_hook_confinement(
+    process: Process, sets: CapabilitySets, seccomp: CompiledFilter | None
+) -> list[Op]:
+    """Return what confines a startContainer hook, a program of the image, as the process will be.
+
+    Done by the hook's own process, so that a profile has to allow what the hook does and not what it takes to run one.
+    There is one agent, for the process: what it would have to decide is ENOSYS for a hook (seccomp(2)).
+    """
+    load = None
+    if seccomp is not None:
+        load = ops.seccomp(seccomp.program, seccomp.flags_without_agent)
+    return _confinement(process, sets, load)
+
+
+def _confinement(process: Process, sets: CapabilitySets, load: Op | None) -> list[Op]:
+    """Return no_new_privs and the filter, and the fall of what it takes to load that."""
+    if process.no_new_privileges:
+        return [ops.no_new_privileges(), *([] if load is None else [load])]
+    if load is None:
+        return []
+    raised = (sets.effective | CAP_SYS_ADMIN, sets.permitted | CAP_SYS_ADMIN)
+    return [
+        ops.capabilities(*raised, sets.inheritable, sets.ambient),
+        load,
+        ops.capabilities(sets.effective, sets.permitted, sets.inheritable, 0, ops.FINAL),
+    ]
+
+
 def build_last_steps(
     process: Process,
     sets: CapabilitySets,
@@ -241,20 +269,8 @@ def build_last_steps(
     filter takes CAP_SYS_ADMIN, so what is dropped after it is dropped under the filter: capset, capget, execve (and
     write, exit_group where execve fails) are all that a profile must allow beside the program's own needs.
     """
-    result = [ops.announce(agent_slot, text_slot)]
-    if process.no_new_privileges:
-        result.append(ops.no_new_privileges())
-    if seccomp is not None:
-        load = ops.seccomp(seccomp.program, seccomp.flags, agent_slot, text_slot)
-        if process.no_new_privileges:
-            result.append(load)
-        else:
-            raised = (sets.effective | CAP_SYS_ADMIN, sets.permitted | CAP_SYS_ADMIN)
-            result.append(ops.capabilities(*raised, sets.inheritable, sets.ambient))
-            result.append(load)
-            result.append(
-                ops.capabilities(sets.effective, sets.permitted, sets.inheritable, 0, ops.FINAL)
-            )
+    load = ops.seccomp(seccomp.program, seccomp.flags, agent_slot, text_slot) if seccomp is not None else None
+    result = [ops.announce(agent_slot, text_slot), *_confinement(process, sets, load)]
     umask = DEFAULT_UMASK if process.user.umask is None else process.user.umask
     result.append(ops.execute(process.args, env, umask, "/process/args/0"))
     return result

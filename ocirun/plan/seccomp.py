@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 # other flags.
 GENERATOR = 2
 
-_FLAG_NEW_LISTENER = 1 << 3  # linux/seccomp.h
+# linux/seccomp.h
+_FLAG_NEW_LISTENER = 1 << 3
+_FLAG_WAIT_KILLABLE_RECV = 1 << 5  # EINVAL without a listener
 
 
 class CompiledFilter:
@@ -32,12 +34,14 @@ class CompiledFilter:
     `program` is an array of struct sock_filter in this machine's byte order (8 bytes each, at most
     4096), `flags` the second argument of seccomp(2).  If `notify`, loading returns a listener, to
     be sent to `listener_path` with `listener_metadata`; otherwise the two are None.
+    `flags_without_agent` load the same filter where there is nobody to ask.
     `skipped_names` are names of the profile that libseccomp does not know and that were safe to
     leave to the default action.
     """
 
     __slots__ = (
         "flags",
+        "flags_without_agent",
         "listener_metadata",
         "listener_path",
         "notify",
@@ -48,6 +52,7 @@ class CompiledFilter:
     def __init__(self, profile: Mapping[str, Any], entry: seccomp_cache.Entry) -> None:
         self.program = entry.program
         self.flags = entry.flags
+        self.flags_without_agent = entry.flags & ~(_FLAG_NEW_LISTENER | _FLAG_WAIT_KILLABLE_RECV)
         self.skipped_names = entry.skipped_names
         self.notify = bool(entry.flags & _FLAG_NEW_LISTENER)
         # Spec: listenerPath is ignored if SCMP_ACT_NOTIFY is not used.

@@ -111,6 +111,20 @@ def test_configured_devices(runtime: RuntimeCommand, bundle: Bundle, userns: boo
     assert result.reads["/dev/c"] == "\0\0"
 
 
+@pytest.mark.parametrize("made_by", ["the kernel", "the image", "nobody"])
+@pytest.mark.ocirun_only("they look at the host's /proc")
+def test_core_is_a_link_where_there_is_one(runtime: RuntimeCommand, bundle: Bundle, made_by: str) -> None:
+    """/dev/core leads to /proc/kcore of the container, and is not there where that is not."""
+    if made_by != "the kernel":
+        bundle.without_mount("/proc")
+    if made_by == "the image":
+        bundle.file("/proc/kcore")
+    there = os.path.exists("/proc/kcore") if made_by == "the kernel" else made_by == "the image"
+    result = runtime.run(bundle.seq(["lstat", "/dev/core"])).ok()
+    assert result.files["/dev/core"].get("target") == ("/proc/kcore" if there else None)
+    assert result.files["/dev/core"].get("errno") == (None if there else "ENOENT")
+
+
 @pytest.mark.userns
 @pytest.mark.ocirun_only("the host's nodes are bound")
 def test_default_devices_belong_to_root_in_a_user_namespace(runtime: RuntimeCommand, bundle: Bundle) -> None:

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
+import socket
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -223,6 +226,101 @@ def test_descriptors_signals_and_directory(runtime: RuntimeCommand, bundle: Bund
             assert record["raw_cwd"] == str(bundle.path), kind
 
 
+@pytest.mark.peer_fails(runc="hooks get descriptors of its own", crun="hooks get what the caller preserves")
+def test_preserved_descriptors_are_the_programs(runtime: RuntimeCommand, bundle: Bundle, log: Log, workdir: Path) -> None:
+    """--preserve-fds is for the container's process: no hook gets what it keeps."""
+    log.every()
+    (workdir / "kept").write_text("")
+    with (workdir / "kept").open() as kept:
+        result = runtime.run(
+            bundle.seq("report"), "--preserve-fds", "1", close_fds=False, before_exec=lambda: os.dup2(kept.fileno(), 3)
+        )
+    assert [entry["fd"] for entry in result.ok().report["fds"]] == [0, 1, 2, 3]
+    records = {record["tag"]: record for record in log.records()}
+    assert set(records) == set(KINDS)
+    for kind, record in records.items():
+        assert [entry["fd"] for entry in record["fds"]] == [0, 1, 2], kind
+
+
+@pytest.mark.parametrize("userns", [False, pytest.param(True, marks=pytest.mark.userns)])
+def test_directory_of_hooks_in_the_container(
+    runtime: RuntimeCommand, bundle: Bundle, log: Log, userns: bool
+) -> None:
+    """Not where the caller was: createContainer hooks are in the root, startContainer hooks where the process will be."""
+    log.add("createContainer").add("startContainer")
+    bundle.dir("/somewhere").process(cwd="/somewhere")
+    if userns:
+        bundle.userns()
+    bundle.file(INSIDE_LOG, mode=0o666)
+    log.path.touch(0o666)
+    log.path.chmod(0o666)
+    log.path.parent.chmod(0o755)
+    runtime.run(bundle, cwd="/proc").ok()
+    records = {record["tag"]: record for record in log.records()}
+    assert records["startContainer"]["raw_cwd"] == "/somewhere"
+    assert records["createContainer"]["raw_cwd"] == str(bundle.rootfs)
+
+
+# ---- what the image's own programs may do ----------------------------------------------------------
+
+EXDEV_FOR_GETSID = {
+    "defaultAction": "SCMP_ACT_ALLOW",
+    "syscalls": [{"names": ["getsid"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.EXDEV}],
+}
+
+
+@pytest.mark.parametrize("uid", [0, 1000])
+@pytest.mark.parametrize("nnp", [True, False])
+def test_start_container_hooks_are_confined(
+    runtime: RuntimeCommand, bundle: Bundle, log: Log, nnp: bool, uid: int
+) -> None:
+    """A startContainer hook is a program of the image: it has no more privileges than the process that it precedes."""
+    bundle.file(INSIDE_LOG, mode=0o666).linux(seccomp=EXDEV_FOR_GETSID)
+    bundle.process(noNewPrivileges=nnp, user={"uid": uid, "gid": uid})
+    log.add("startContainer").add("startContainer", path="/probe", args=["probe", "syscall", "getsid", "0"])
+    result = runtime.run(bundle.seq("report")).ok()
+    assert result.one("syscall")["errno"] == "EXDEV"
+    (record,) = log.records()
+    for name in ("no_new_privs", "seccomp", "caps", "uids", "gids", "groups"):
+        assert record[name] == result.report[name], name
+    assert record["seccomp"] == {"mode": 2, "filters": 1}
+
+
+@pytest.mark.ocirun_only("the filter is loaded for the runtime's own system calls as well")
+def test_profile_is_for_the_hook_alone(runtime: RuntimeCommand, bundle: Bundle) -> None:
+    """What it takes to run a hook need not be allowed."""
+    names = "execve brk arch_prctl set_tid_address set_robust_list rseq prlimit64 readlink readlinkat getrandom mprotect"
+    rule = {"names": [*names.split(), "exit_group"], "action": "SCMP_ACT_ALLOW"}
+    bundle.linux(seccomp={"defaultAction": "SCMP_ACT_KILL_PROCESS", "syscalls": [rule]})
+    bundle.patch({"hooks": {"startContainer": [{"path": "/probe", "args": ["probe", "exit", "0"]}]}})
+    bundle.process(noNewPrivileges=True).args("exit", "23")
+    assert runtime.run(bundle).rc == 23
+    bundle.again().patch({"hooks": {"startContainer": [{"path": "/probe", "args": ["probe", "report"]}]}})
+    runtime.run(bundle).refused("/hooks/startContainer/0", "killed by signal 31")
+
+
+@pytest.mark.ocirun_only("they ask their agent")
+def test_hooks_have_no_agent(runtime: RuntimeCommand, bundle: Bundle, workdir: Path) -> None:
+    """What an agent would have to decide is ENOSYS for a hook; nothing waits for an answer."""
+    rule = {"names": ["getsid"], "action": "SCMP_ACT_NOTIFY"}
+    path = workdir / "agent"
+    bundle.linux(seccomp={"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule], "listenerPath": str(path)})
+    bundle.patch({"hooks": {"startContainer": [{"path": "/probe", "args": ["probe", "syscall", "getsid", "0"]}]}})
+    with socket.socket(socket.AF_UNIX) as agent:
+        agent.bind(str(path))
+        agent.listen()
+        result = runtime.run(bundle.seq("ready")).ok()
+    assert result.one("syscall")["errno"] == "ENOSYS"
+
+
+def test_hooks_read_their_state_whatever_the_limits(runtime: RuntimeCommand, bundle: Bundle) -> None:
+    """RLIMIT_FSIZE of the process is not in the way of the state that its hooks get."""
+    bundle.process(rlimits=[{"type": "RLIMIT_FSIZE", "soft": 0, "hard": 0}])
+    bundle.patch({"hooks": {"startContainer": [{"path": "/probe", "args": ["probe", "read", "/dev/stdin"]}]}})
+    container = runtime.create(bundle.seq("ready", "sleep")).start()
+    assert json.loads(container.line()["data"])["id"] == bundle.id
+
+
 def test_umask(runtime: RuntimeCommand, bundle: Bundle, log: Log) -> None:
     """No hook makes files that everybody may write."""
     log.every()
@@ -337,6 +435,15 @@ def test_timeout_ends_the_whole_group(runtime: RuntimeCommand, bundle: Bundle, l
     log.add("createRuntime", "--daemon", "--hang", timeout=1)
     runtime.run(bundle, timeout=15).refused("createRuntime")
     assert not [pid for pid, name in descendants().items() if name == "probe"]
+
+
+@pytest.mark.ocirun_only("only the direct child is killed")
+def test_timeout_ends_a_hook_that_left_its_group(runtime: RuntimeCommand, bundle: Bundle) -> None:
+    """A createContainer hook that went into its parent's group ends at its timeout as well."""
+    program = "import os, signal; os.setpgid(0, os.getpgid(os.getppid())); signal.pause()"
+    hook = {"path": sys.executable, "args": ["python", "-I", "-S", "-c", program], "timeout": 1}
+    bundle.patch({"hooks": {"createContainer": [hook]}})
+    runtime.try_create(bundle).refused("/hooks/createContainer/0", "timed out")
 
 
 @pytest.mark.parametrize("timeout", [0, -1, "1"])

@@ -11,15 +11,19 @@ import os
 import platform
 import signal
 import socket
+import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.bundle import Bundle
+from support.cgroup import until
 from support.command import Result, RuntimeCommand
 from support.machine import has_compat
+from support.native import without
 
 pytestmark = pytest.mark.root
 MkBundle = Callable[..., Bundle]
@@ -393,6 +397,19 @@ def test_every_order_of_loading(
 MINIMAL = "execve brk arch_prctl set_tid_address set_robust_list rseq prlimit64 readlink readlinkat getrandom mprotect exit_group"
 
 
+@pytest.mark.ocirun_only("what a filter does to the runtime itself")
+@pytest.mark.parametrize("nnp", [True, False])
+def test_filter_that_forbids_to_end(runtime: RuntimeCommand, bundle: Bundle, nnp: bool) -> None:
+    """Where the program cannot be executed and the filter answers exit_group with an errno, init ends all the same."""
+    allowed = ["execve", "write", *([] if nnp else ["capset", "capget"])]
+    bundle.file("/script", "#!/no/such/interpreter\n", 0o755).process(noNewPrivileges=nnp, args=["/script"])
+    bundle.linux(seccomp=profile(ERRNO, rule(ALLOW, *allowed)))
+    container = runtime.create(bundle)
+    runtime.call("start", bundle.id).refused("/script", "interpreter")
+    assert container.status() == "stopped"
+    assert container.wait() == 128 + {"x86_64": signal.SIGILL, "aarch64": signal.SIGTRAP}[platform.machine()]
+
+
 def test_minimal_profile(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """S-53: with no_new_privs the program needs nothing allowed beyond what it uses itself."""
     bundle.process(noNewPrivileges=True).args("exit", "23")
@@ -615,6 +632,75 @@ def test_large_profile(runtime: RuntimeCommand, bundle: Bundle) -> None:
     rules = [rule(ERRNO, "munlockall", args=[arg(0, "EQ", n)], errnoRet=errno.EXDEV) for n in range(100, 400)]
     bundle.linux(seccomp=profile(ALLOW, *rules))
     assert call(runtime, bundle, ["munlockall", "399"], ["munlockall", "400"]) == ["EXDEV", 0]
+
+
+@pytest.mark.kernel("5.6")
+@pytest.mark.ocirun_only("about our own fallback")
+@pytest.mark.parametrize("error", ["ENOSYS", "EPERM"])
+def test_notify_without_userfaultfd(runtime: RuntimeCommand, bundle: Bundle, workdir: Path, error: str) -> None:
+    """Where the kernel has no userfaultfd, or forbids it, the agent gets the listener all the same."""
+    path = workdir / "agent"
+    bundle.linux(seccomp=profile(ALLOW, rule("SCMP_ACT_NOTIFY", "getsid"), listenerPath=str(path)))
+    agent = Agent(path)
+    try:
+        result = runtime.under(*without(error, "userfaultfd")).run(bundle.seq(["syscall", "getsid", "0"])).ok()
+    finally:
+        agent.close()
+    assert result.one("syscall")["errno"] == "EMEDIUMTYPE"
+
+
+@contextmanager
+def agent_that_does_not_read(bundle: Bundle, path: Path) -> Iterator[None]:
+    """Let the bundle have an agent that takes no more than its socket's buffer."""
+    bundle.linux(
+        seccomp=profile(
+            ALLOW,
+            rule("SCMP_ACT_NOTIFY", "getsid"),
+            listenerPath=str(path),
+            listenerMetadata="m" * (1 << 20),
+        )
+    )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+        listening.bind(str(path))
+        listening.listen(1)
+        yield
+
+
+@pytest.mark.kernel("5.11")
+@pytest.mark.ocirun_only("about our own thread")
+def test_waiting_for_the_agent_takes_no_time(runtime: RuntimeCommand, bundle: Bundle, workdir: Path) -> None:
+    """While the listener is on its way to the agent, both threads sleep."""
+    with agent_that_does_not_read(bundle, workdir / "agent"):
+        container = runtime.create(bundle.seq("ready"))
+        tasks = Path(f"/proc/{container.pid}/task")
+
+        def asleep_under_the_filter() -> bool:
+            told = [task.joinpath("status").read_text() for task in tasks.iterdir()]
+            words = [dict(line.partition(":\t")[::2] for line in text.splitlines()) for text in told]
+            return sorted((each["Seccomp"], each["State"]) for each in words) == [("0", "S (sleeping)"), ("2", "S (sleeping)")]
+
+        with subprocess.Popen(runtime.command("start", bundle.id), stderr=subprocess.DEVNULL):
+            until(asleep_under_the_filter, "both threads sleep", 5.0)
+            container.kill(signal.SIGKILL)
+
+
+@pytest.mark.kernel("5.11")
+@pytest.mark.ocirun_only("runc and crun know no scheduler")
+def test_notify_with_real_time_on_one_cpu(runtime: RuntimeCommand, bundle: Bundle, workdir: Path) -> None:
+    """A process that nothing else may interrupt on its only CPU still hands its listener over."""
+    resources: dict[str, Any] = {"cpu": {"cpus": str(min(os.sched_getaffinity(0)))}}
+    if Path("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists():
+        resources["cpu"] |= {"realtimeRuntime": 10000, "realtimePeriod": 1000000}
+    path = workdir / "agent"
+    bundle.linux(seccomp=profile(ALLOW, rule("SCMP_ACT_NOTIFY", "getsid"), listenerPath=str(path)), resources=resources)
+    bundle.process(scheduler={"policy": "SCHED_FIFO", "priority": 1})
+    agent = Agent(path)
+    try:
+        result = runtime.run(bundle.seq(["syscall", "getsid", "0"], "report")).ok()
+    finally:
+        agent.close()
+    assert result.one("syscall")["errno"] == "EMEDIUMTYPE"
+    assert result.report["scheduler"]["policy"] == 1
 
 
 @pytest.mark.kernel("5.6")

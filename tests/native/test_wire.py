@@ -62,6 +62,7 @@ _SPECIAL: dict[tuple[str, str], st.SearchStrategy[Any]] = {
     ("memory_policy", "bits"): st.just(64),
     ("seccomp", "program"): _words(8, 1),
     ("hook", "pid_offset"): st.just(0),
+    ("hook", "following"): st.just(0),
     ("bounding", "kept"): _NUMBER,
 }
 
@@ -133,6 +134,34 @@ def test_c_reads_what_python_wrote(
     header, decoded = decode(content, tmp_path / "plan")
     assert header == [len(content), len(plan), SLOTS, inputs, keep]
     assert decoded == [expected(op) for op in plan]
+
+
+HOOK_PARTS = [ops.no_new_privileges(), ops.seccomp(bytes(8), 0), ops.capabilities(0, 0, 0, 0)]
+LAST = ops.execute(("x",), (), 0, "")
+
+
+def hook(following: int) -> Op:
+    return ops.hook("/h", (), (), "{}", 0, 0, "/hooks/startContainer/0", following)
+
+
+@pytest.mark.parametrize(
+    ("plan", "refused"),
+    [
+        ([hook(3), *HOOK_PARTS, LAST], False),
+        ([hook(0), *HOOK_PARTS, LAST], False),
+        ([hook(1), ops.no_new_privileges(), hook(1), ops.no_new_privileges(), LAST], False),
+        ([*HOOK_PARTS, hook(1), LAST], True),  # not to EXEC,
+        ([*HOOK_PARTS, hook(2), LAST], True),  # nor beyond it,
+        ([hook(2**64 - 1), *HOOK_PARTS, LAST], True),
+        ([hook(2**32), *HOOK_PARTS, LAST], True),
+        ([hook(1), ops.setsid(), LAST], True),  # nor what is not for a hook,
+        ([hook(2), ops.no_new_privileges(), hook(0), LAST], True),
+        ([hook(1), ops.seccomp(bytes(8), 0, 0, 0), LAST], True),  # nor with the agent
+    ],
+)
+def test_what_belongs_to_a_hook(tmp_path: Path, plan: list[Op], refused: bool) -> None:
+    """The operations that a hook's process does are in the plan, and of the kinds that it can do."""
+    assert is_refused(encode(plan, 1, 1, 0), tmp_path / "plan") == refused
 
 
 LENGTHS = (0, 1, 2, 3, 4, 5, 65535, 65536, 65537, 2**20)

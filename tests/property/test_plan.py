@@ -42,6 +42,7 @@ class Filter:
     def __init__(self, notify: bool) -> None:
         self.program = bytes(16)
         self.flags = 4
+        self.flags_without_agent = 4
         self.notify = notify
         self.listener_path = "/agent" if notify else None
         self.listener_metadata = None
@@ -155,14 +156,24 @@ def test_order(case: tuple[dict[str, Any], Circumstances]) -> None:
         assert places(plan, "BOUNDING") < [index]
         assert created[0] > index
         assert max(places(plan, "CAPABILITIES")[:1]) > index
+    of_hooks = {
+        index + 1 + number for index in places(plan, "HOOK") for number in range(plan.ops[index].numbers[5])
+    }
+    assert {plan.ops[index].name for index in of_hooks} <= {"NO_NEW_PRIVILEGES", "SECCOMP", "CAPABILITIES"}
     for index in places(plan, "SECCOMP"):
         assert index > wait
+        if index in of_hooks:
+            continue
         # Under the filter: nothing but the fall of the last capability, and execve.
         assert [op.name for op in plan.ops[index + 1 :] if not op.flags & ops.FINAL] == ["EXEC"]
     for index in places(plan, "HOOK"):
         inside = plan.ops[index].origin.startswith("/hooks/startContainer")
         assert (index > wait) == inside
         assert inside or index < pivot
+        # What the process is confined by confines the image's programs before it, and not the host's.
+        wanted = plan.ops[places(plan, "ANNOUNCE")[0] + 1 : -1] if inside else ()
+        followed = plan.ops[index + 1 : index + 1 + plan.ops[index].numbers[5]]
+        assert [(op.name, op.texts) for op in followed] == [(op.name, op.texts) for op in wanted]
     assert [op.name for op in plan.ops].index("EXEC") == len(plan.ops) - 1
 
 
@@ -293,7 +304,13 @@ def run(credentials: Credentials, plan: Plan) -> None:
         "NO_NEW_PRIVILEGES": lambda op: credentials.set_no_new_privileges(),
         "SECCOMP": lambda op: credentials.load_filter(),
     }
+    of_hook = 0
     for op in plan.ops:
+        of_hook -= 1
+        if op.name == "HOOK":
+            of_hook = op.numbers[5]
+        if of_hook >= 0:
+            continue  # what its process does is its own
         if op.name == "CAPABILITIES":
             effective, permitted, inheritable, ambient = op.numbers
             credentials.capset(effective, permitted, inheritable)

@@ -16,6 +16,7 @@ from ocirun.init.process import describe_status
 SITES = sorted(set(ffi.typeof("enum ocirun_site").elements) - {lib.OCIRUN_SITE_NONE, lib.OCIRUN_SITE_COUNT})
 HOOK_SITES = {
     lib.OCIRUN_SITE_HOOK_EXIT, lib.OCIRUN_SITE_HOOK_SIGNAL, lib.OCIRUN_SITE_HOOK_EXEC, lib.OCIRUN_SITE_HOOK_TIMEOUT,
+    lib.OCIRUN_SITE_HOOK_CONFINE,
 }  # fmt: skip
 # One use of a call, with hints of its own.
 CALLS = {lib.OCIRUN_SITE_IDMAP: "mount_setattr"}
@@ -106,6 +107,7 @@ def test_verifications(site: int) -> None:
         (lib.OCIRUN_SITE_HOOK_SIGNAL, 9, "killed by signal 9"),
         (lib.OCIRUN_SITE_HOOK_TIMEOUT, 0, "timed out"),
         (lib.OCIRUN_SITE_HOOK_EXEC, errno.ENOENT, "could not be executed: ENOENT"),
+        (lib.OCIRUN_SITE_HOOK_CONFINE, errno.EACCES, "could not be confined: EACCES"),
     ],
 )
 def test_hooks(site: int, number: int, words: str) -> None:
