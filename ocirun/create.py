@@ -297,6 +297,8 @@ class Creation:
         assert self._net_devices is not None
         # Its socket keeps the namespace alive: what was moved can be brought back when init is gone.
         self._undo.append(self._net_devices.bring_back)
+        self._net_devices.depart()
+        self.entry.write_record(self.record)
         self._net_devices.move(self._init.received)
         return -1
 

@@ -75,8 +75,13 @@ class NetDevices:
         """Return what `return_devices` needs after a crash, as JSON values."""
         return {"devices": self.devices, "path": self._path}
 
+    def depart(self) -> None:
+        """Mark all devices as on their way; the record has to say so before `move`."""
+        for device in self.devices:
+            device["away"] = True
+
     def move(self, netlink: int) -> None:
-        """Move all devices to the namespace that *netlink*, a borrowed socket, was opened in.
+        """Move all devices to the namespace that *netlink*, a borrowed socket, was opened in; `depart` comes before.
 
         Errors: KernelError that names the property; then bring_back() undoes what was done.
         """
@@ -178,18 +183,20 @@ def visit(path: str, open_init: Callable[[], int], fallback_directory: str) -> R
         ops.execute(("",), (), 0, origin),  # not reached: the barrier is never lifted
     )
     executable = open_init()
+    nothing = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     try:
         init = InitProcess.spawn(
             Plan(operations, slots, clone_flags=0, keep_count=0, two_steps=False, makes_user_namespace=False),
             "",
             executable=executable,
             fallback_directory=fallback_directory,
-            stdio=(0, 1, 2),
+            stdio=(nothing, nothing, nothing),
             keep=(),
             inputs=(),
             cgroup=-1,
         )
     finally:
+        os.close(nothing)
         os.close(executable)
     try:
         message = init.receive(_VISIT_DEADLINE_S)
@@ -256,6 +263,7 @@ def _look(host: RouteSocket, name: str, wanted: str) -> DeviceRecord:
         "temporary": f"oci{os.urandom(6).hex()}",
         "index": link.index,
         "insideIndex": 0,
+        "away": False,
         "kind": link.kind,
         "parent": link.parent,
         "permanentAddress": link.permanent_address,
@@ -313,22 +321,26 @@ def _fetch(host: RouteSocket, inside: RouteSocket, device: DeviceRecord) -> bool
 
 
 def _settle_if_here(host: RouteSocket, device: DeviceRecord) -> bool:
-    """Make a device of the host what it was; False where it is not there."""
+    """Make a device of the host what it was; False where it is not there.
+
+    Whoever did so before may have been interrupted anywhere: each step is done unless it is done already.
+    """
     for link in host.links():
         if is_same_device(device, link):
             break
     else:
         return False
-    if link.name == device["name"]:
-        return True  # it never left, or is settled
-    host.change(link.index, name=device["name"])
-    if device["master"]:
+    if not device["away"]:
+        return True  # it never left, and how it is now is the administrator's business
+    if link.name != device["name"]:
+        host.change(link.index, name=device["name"])
+    if device["master"] and device["master"] != link.master:
         host.change(link.index, master=device["master"])
     there = {(each["address"], each["prefixLength"]) for each in host.addresses(link.index)}
     for address in device["addresses"]:
         if (address["address"], address["prefixLength"]) not in there:
             host.add_address(link.index, address)
-    if device["up"]:
+    if device["up"] and not link.is_up:
         host.change(link.index, up=True)
     return True
 

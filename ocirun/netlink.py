@@ -11,6 +11,7 @@ Kernel: rtnetlink(7)
 from __future__ import annotations
 
 import os
+import time
 from errno import EAGAIN, ENODEV, ETIMEDOUT
 from sys import byteorder
 
@@ -83,8 +84,12 @@ class RouteSocket:
         if fd is None:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
         else:
-            self._socket = socket.socket(fileno=os.dup(fd))
-        self._socket.settimeout(_DEADLINE_S)
+            copy = os.dup(fd)
+            try:
+                self._socket = socket.socket(fileno=copy)
+            except BaseException:
+                os.close(copy)
+                raise
         self._sequence = 0
 
     def close(self) -> None:
@@ -176,10 +181,11 @@ class RouteSocket:
         self, kind: int, header: dict[str, int], attributes: list[tuple[str, Any]], flags: int
     ) -> list[Any]:
         """Send one request and return the decoded answers.  Errors: KernelError with the kernel's errno."""
+        deadline = time.monotonic() + _DEADLINE_S
         try:
             for _ in range(5):
                 self._send(kind, header, attributes, flags)
-                found, is_complete = self._receive(kind, flags)
+                found, is_complete = self._receive(kind, flags, deadline)
                 if is_complete:
                     return found
         except TimeoutError as error:
@@ -202,11 +208,18 @@ class RouteSocket:
         message.encode()
         self._socket.sendto(bytes(message.data), (0, 0))
 
-    def _receive(self, kind: int, flags: int) -> tuple[list[Any], bool]:
-        """Return the answers, and False where the list changed while the kernel told it."""
+    def _receive(self, kind: int, flags: int, deadline: float) -> tuple[list[Any], bool]:
+        """Return the answers, and False where the list changed while the kernel told it.
+
+        The deadline is for all of them: what is not for us, or for an earlier request, does not put it off.
+        """
         found: list[Any] = []
         is_complete = True
         while True:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            self._socket.settimeout(left)
             data, sender = self._socket.recvfrom(_BUFFER)
             if sender[0] != 0:
                 continue  # not the kernel's word

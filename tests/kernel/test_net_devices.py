@@ -417,3 +417,37 @@ def test_every_request_to_the_kernel(
             number += 1
     assert number > 7
     assert not wrong, "\n".join(wrong)
+
+
+def test_clean_up_that_is_interrupted_as_well(network: Network, bundle: Bundle, workdir: Path, probe: Path) -> None:
+    """Whichever netlink request of `delete --force` is its last: the next one finishes, and no address is lost."""
+    network.veth("dev0", "192.0.2.2/24", "2001:db8::5/64 nodad")
+    faultk = FaultK(workdir / "calls", bundle.inside("/probe"), only="sendto")
+    bundle.linux(netDevices={"dev0": {"name": "ctr%d"}}).seq("ready")
+    number = total = 0
+    with Holder(probe, "--net") as other:
+        bundle.namespaces({"type": "network", "path": other.ns("net")})
+        while number <= total:
+            bundle.again()
+            (workdir / "in-hook").unlink(missing_ok=True)
+            Interrupted(network, bundle, workdir)
+            network.runtime.under(*faultk.kill(number, "parent")).call("delete", "--force", bundle.id)
+            total = len(faultk.calls())
+            network.runtime.call("delete", "--force", bundle.id).ok()
+            device = network.device("dev0")
+            assert device is not None, number
+            assert "UP" in device["flags"], number
+            assert network.addresses("dev0") == ["192.0.2.2/24", "2001:db8::5/64"], number
+            number += 1
+    assert number > 5
+
+
+def test_device_of_a_container_whose_init_was_killed(network: Network, bundle: Bundle) -> None:
+    """Init dies while create is at work, and its namespace has no process: what was moved there still comes back."""
+    network.veth("dev0", "192.0.2.2/24")
+    script = r'read state; pid=${state##*\"pid\":}; kill -9 ${pid%%,*}'
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", script]}
+    bundle.patch({"hooks": {"createRuntime": [hook]}}).linux(netDevices={"dev0": {"name": "ctr0"}}).write()
+    network.runtime.remember(bundle.id)
+    network.runtime.call("create", "--bundle", str(bundle.path), bundle.id).refused("ocirun-init died")
+    assert network.addresses("dev0") == ["192.0.2.2/24"]

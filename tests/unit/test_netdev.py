@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable
 from errno import EAGAIN, ENODEV, ETIMEDOUT
+from pathlib import Path
 from sys import byteorder
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -14,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocirun.errors import KernelError
-from ocirun.netdev import NetDevices, is_name_of, is_same_device, relabel
+from ocirun.netdev import NetDevices, _settle_if_here, is_name_of, is_same_device, relabel
 from ocirun.netlink import RouteSocket
 
 
@@ -40,6 +43,12 @@ def record(**members: Any) -> dict[str, Any]:
         "parent": "",
         "permanentAddress": "",
         "address": "02:00:00:00:00:01",
+        "index": 3,
+        "insideIndex": 0,
+        "away": True,
+        "master": 0,
+        "up": True,
+        "addresses": [],
         **members,
     }
 
@@ -116,6 +125,9 @@ class FakeSocket:
         self.answers = list(answers)
         self.sequence = 0
 
+    def settimeout(self, _seconds: float) -> None:
+        pass
+
     def sendto(self, data: bytes, _address: tuple[int, int]) -> None:
         self.sequence = int.from_bytes(data[8:12], byteorder)
 
@@ -155,6 +167,77 @@ def test_late_answer() -> None:
     assert failure.value.errno == ETIMEDOUT
 
 
+def test_deadline_is_for_the_whole_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages that are no answer do not put off the deadline."""
+    now = iter(range(1000))
+    monkeypatch.setattr("ocirun.netlink.time", SimpleNamespace(monotonic=lambda: float(next(now))))
+    with pytest.raises(KernelError) as failure:
+        route_socket(*[message(3, older=1)] * 100).links()
+    assert failure.value.errno == ETIMEDOUT
+    assert next(now) < 20
+
+
+def test_descriptor_that_is_no_socket(tmp_path: Path) -> None:
+    """What cannot become a RouteSocket leaves no copy of itself."""
+    with (tmp_path / "file").open("w") as file:
+        before = os.listdir("/proc/self/fd")
+        with pytest.raises(OSError, match=r"non-socket"):
+            RouteSocket(file.fileno())
+        assert os.listdir("/proc/self/fd") == before
+
+
+class Host:
+    """The host's network namespace with one device; fails at the N-th change."""
+
+    def __init__(self, name: str, fail_at: int) -> None:
+        self.link: Any = FakeLink(name, index=3, is_up=False, master=0)
+        self.has: list[dict[str, Any]] = []
+        self.left = fail_at
+
+    def links(self) -> list[Any]:
+        return [self.link]
+
+    def addresses(self, _index: int) -> list[dict[str, Any]]:
+        return self.has
+
+    def _step(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise KernelError(EAGAIN, "killed")
+
+    def change(self, _index: int, *, name: str | None = None, master: int | None = None, up: bool = False) -> None:
+        self._step()
+        self.link.name = name or self.link.name
+        self.link.master = master or self.link.master
+        self.link.is_up = self.link.is_up or up
+
+    def add_address(self, _index: int, address: dict[str, Any]) -> None:
+        self._step()
+        assert address not in self.has
+        self.has.append(address)
+
+
+@pytest.mark.parametrize("step", range(1, 6))
+@pytest.mark.parametrize("up", [True, False])
+def test_interrupted_settlement_is_taken_up_again(step: int, up: bool) -> None:
+    """Whoever brings a device home may be killed at any step of it: the next one does the rest."""
+    addresses = [{"address": f"192.0.2.{n}", "prefixLength": 24} for n in (2, 3)]
+    host = Host("oci0123456789ab", step)
+    device = record(master=9, up=up, addresses=addresses)
+    try:
+        _settle_if_here(cast("RouteSocket", host), device)
+    except KernelError:
+        assert _settle_if_here(cast("RouteSocket", host), device)
+    assert (host.link.name, host.link.master, host.link.is_up, host.has) == ("dev0", 9, up, addresses)
+
+
+def test_device_that_never_left_is_not_touched() -> None:
+    """Create died before it moved anything: what was done to the device since is not undone."""
+    host = Host("dev0", 1)
+    assert _settle_if_here(cast("RouteSocket", host), record(away=False, addresses=[{"address": "::1", "prefixLength": 128}]))
+    assert host.has == []
+
+
 class FakeNamespace:
     """A network namespace from which the device goes away as soon as it has arrived."""
 
@@ -173,5 +256,5 @@ def test_device_that_is_taken_away_meanwhile() -> None:
     devices = NetDevices.__new__(NetDevices)
     vars(devices).update(_host=FakeNamespace(), _moved=[])
     with pytest.raises(KernelError) as failure:
-        devices._move(record(index=3, insideIndex=0, addresses=[]), cast("RouteSocket", FakeNamespace()), -1)
+        devices._move(record(), cast("RouteSocket", FakeNamespace()), -1)
     assert failure.value.errno == ENODEV
