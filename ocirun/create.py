@@ -90,6 +90,7 @@ class Creation:
             optional=cgroup_optional,
             annotations=config.annotations,
             resources=self.linux.resources,
+            proc=(facts.own_cgroups, facts.mountinfo) if cgroup_manager == "cgroupfs" else None,
         )
         self.hooks = HookRunner(entry.id, bundle, open_init, os.path.dirname(entry.path))
         self.hooks_ran = False
@@ -247,10 +248,11 @@ class Creation:
         return known & self.facts.effective_capabilities
 
     def _finish_cgroup_unless_forking(self) -> None:
-        """In one step init mounts while this goes on, and waits for it at BARRIER_CGROUP."""
+        """In one step init mounts while this goes on, and waits for it at BARRIER_CGROUP if it is quicker."""
         if not self._two_steps:
             self._finish_cgroup()
             self._limit()
+            self._init.answer_ahead((AT_BARRIER, ops.BARRIER_CGROUP))
         self.entry.write_config(self.config_text)
 
     def _at_cgroup(self) -> int:

@@ -223,6 +223,16 @@ class HostFacts:
         return self._fact("cgroup_layout", _read_cgroup_layout)
 
     @property
+    def own_cgroups(self) -> str:
+        """The text of /proc/self/cgroup."""
+        return self._fact("own_cgroups", lambda: _read("/proc/self/cgroup"))
+
+    @property
+    def mountinfo(self) -> str:
+        """The text of /proc/self/mountinfo."""
+        return self._fact("mountinfo", lambda: _read("/proc/self/mountinfo"))
+
+    @property
     def legacy_controllers(self) -> frozenset[str]:
         """The cgroup controllers that mounted version 1 hierarchies have, by the kernel's names."""
         return self._fact("legacy_controllers", self._read_legacy_controllers)
@@ -282,10 +292,10 @@ class HostFacts:
         if self.cgroup_layout == "unified":
             return frozenset()  # without a look at mountinfo, which may be long
         own: set[str] = set()
-        for line in _read("/proc/self/cgroup").splitlines():
+        for line in self.own_cgroups.splitlines():
             own.update(line.split(":", 2)[1].split(","))
         found: set[str] = set()
-        for line in _read("/proc/self/mountinfo").splitlines():
+        for line in self.mountinfo.split("\n"):
             # Of version 1 alone: the type of the others is "cgroup2".
             _, is_cgroup, source_and_options = line.partition(" - cgroup ")
             if is_cgroup:
@@ -335,7 +345,7 @@ def _read(path: str) -> str:
         while chunk:
             chunk = os.read(fd, 1 << 16)
             data += chunk
-        return data.decode("utf-8", "replace").strip()
+        return data.decode("utf-8", "surrogateescape").strip()
     except OSError:
         return ""
     finally:

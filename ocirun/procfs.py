@@ -15,9 +15,15 @@ def read(path: str) -> bytes:
         os.close(fd)
 
 
+_boot_id = ""
+
+
 def boot_id() -> str:
     """Return the random name of this boot: start times of another boot say nothing."""
-    return read("/proc/sys/kernel/random/boot_id").decode().strip()
+    global _boot_id  # no process lives longer than that  # noqa: PLW0603
+    if not _boot_id:
+        _boot_id = read("/proc/sys/kernel/random/boot_id").decode().strip()
+    return _boot_id
 
 
 def process_stat(pid: int) -> tuple[str, int] | None:

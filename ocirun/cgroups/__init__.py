@@ -157,6 +157,7 @@ def open_manager(
     optional: bool = False,
     annotations: Mapping[str, str] | None = None,
     resources: Resources | None = None,
+    proc: tuple[str, str] | None = None,
 ) -> CgroupManager:
     """Return the cgroup manager *kind* ("cgroupfs", "systemd" or "disabled") for a container.
 
@@ -164,7 +165,7 @@ def open_manager(
     process) everything follows from it, the other arguments are not looked at and no file is read.
     *optional*: hierarchies that may not be written are left out if `cgroups_path` is absent.  *rootless*: systemd is
     the user's own.  *annotations* and *resources* are the configuration's: some of it systemd has to know when it
-    makes the scope.
+    makes the scope.  *proc*: the texts of /proc/self/cgroup and /proc/self/mountinfo, where they have been read.
 
     Errors: CgroupError, InvalidConfig.
     """
@@ -181,7 +182,7 @@ def open_manager(
             return CgroupfsManager.from_record(recorded)
         from .hierarchies import discover
 
-        hierarchies = discover(layout, cgroups_path, container_id)
+        hierarchies = discover(layout, cgroups_path, container_id, proc)
         return CgroupfsManager(hierarchies, optional=optional and not cgroups_path)
     if kind == "systemd":
         from .systemd import SystemdManager

@@ -139,7 +139,6 @@ class CgroupfsManager:
         hierarchy = self._hierarchies[index]
         try:
             fresh = make_directory(hierarchy, made)
-            fd = self._fds[index] = open_directory(hierarchy.directory)
             if "cpuset" in hierarchy.controllers:
                 legacy.seed_cpuset(hierarchy.mount_point, hierarchy.path)
         except OSError as error:
@@ -157,13 +156,14 @@ class CgroupfsManager:
             if hierarchy.existing != hierarchy.path.count("/") + 1:
                 raise unusable(hierarchy, "another container was given this cgroup meanwhile")
             check_unused(self._hierarchies[index], optional=self._optional)
-        self._identify(index, fd)
+        self._identify(index)
         if fresh and self._wrong_mode:
-            os.fchmod(fd, MODE)
+            os.fchmod(self._fd(index), MODE)
 
-    def _identify(self, index: int, fd: int) -> None:
+    def _identify(self, index: int) -> None:
         """Know the first directory again, and have others know whose it is."""
         if self._identity is None:
+            fd = self._fd(index)
             status = os.fstat(fd)
             self._identity = (index, status.st_ino)
             # The caller's umask is not ours to change.
@@ -178,7 +178,7 @@ class CgroupfsManager:
         made: list[str] = []
         for index, hierarchy in enumerate(self._hierarchies):
             try:
-                fd = self._fds[index] = open_directory(hierarchy.directory)
+                self._fds[index] = open_directory(hierarchy.directory)
             except FileNotFoundError:
                 if make:
                     self._create_in(index, made)
@@ -186,7 +186,7 @@ class CgroupfsManager:
             except OSError as error:
                 raise failure(f"open {hierarchy.directory}", error) from error
             hierarchy.existing = hierarchy.path.count("/")
-            self._identify(index, fd)
+            self._identify(index)
 
     def clone_into(self, subgroup: str = "") -> int | None:
         """See CgroupManager."""

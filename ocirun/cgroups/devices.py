@@ -305,8 +305,8 @@ def _meet(one: Numbers, other: Numbers) -> Numbers | None:
 
 
 def _line(kind: str, numbers: Numbers, rights: int) -> str:
-    major, minor = ("*" if number is None else str(number) for number in numbers)
-    letters = "".join(letter for letter in "rwm" if _RIGHTS[letter] & rights)
+    major, minor = ["*" if number is None else number for number in numbers]
+    letters = "rwm" if rights == ALL_RIGHTS else "".join([each for each in "rwm" if _RIGHTS[each] & rights])
     return f"{kind} {major}:{minor} {letters}"
 
 

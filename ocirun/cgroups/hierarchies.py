@@ -107,10 +107,13 @@ class Hierarchy:
         raise CgroupError(f"not a record of a cgroup hierarchy: {record!r}", op="record")
 
 
-def discover(layout: str, cgroups_path: str | None, container_id: str) -> list[Hierarchy]:
+def discover(
+    layout: str, cgroups_path: str | None, container_id: str, proc: tuple[str, str] | None = None
+) -> list[Hierarchy]:
     """Return the hierarchies of this process's mount namespace with the container's path in each.
 
-    *layout* is `HostFacts.cgroup_layout`.  The path follows from `linux.cgroupsPath`:
+    *layout* is `HostFacts.cgroup_layout`, *proc* the texts of /proc/self/cgroup and /proc/self/mountinfo, which are
+    read if they are not given: the kernel takes its time for them.  The path follows from `linux.cgroupsPath`:
 
     - absolute: below the mount point of each hierarchy;
     - relative: below this process's own cgroup;
@@ -128,9 +131,10 @@ def discover(layout: str, cgroups_path: str | None, container_id: str) -> list[H
     components = _components(
         cgroups_path or container_id, what="cgroupsPath", pointer=CGROUPS_PATH_POINTER
     )
-    own = parse_own_cgroups(read_file("/proc/self/cgroup"))
+    own_text, mountinfo = proc or (read_file("/proc/self/cgroup"), read_file("/proc/self/mountinfo"))
+    own = parse_own_cgroups(own_text)
     found = []
-    for mount in parse_mountinfo(read_file("/proc/self/mountinfo")):
+    for mount in parse_mountinfo(mountinfo):
         if mount.version == 1 and layout == "unified":
             continue
         if mount.version == 2 and layout == "legacy":

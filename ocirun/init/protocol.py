@@ -49,6 +49,11 @@ class Expected:
         """Say whether the last barrier was passed."""
         return self._at == len(self._owed)
 
+    @property
+    def next(self) -> tuple[int, int] | None:
+        """The message owed next, None after the last."""
+        return None if self.done else self._owed[self._at]
+
     def take(self, message: Message) -> tuple[int, int]:
         """Check a message against what is owed next and return (kind, value)."""
         got = (message.kind, message.value)

@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ocirun.plan.ops import Op, Text
+    from ocirun.plan.ops import Op
 
 _HEADER_SIZE: int = ffi.sizeof("struct ocirun_header")
 _OP_SIZE: int = ffi.sizeof("struct ocirun_op")
@@ -22,36 +22,33 @@ _OPCODES: dict[str, int] = {
 }
 
 
-class _Blobs:
-    """The area behind the operations: each distinct text once, {size, bytes, NUL}, aligned to 4."""
+#: By the size's remainder: at least the NUL.
+_PADDING = (b"\0\0\0\0", b"\0\0\0", b"\0\0", b"\0")
 
-    __slots__ = ("_known", "_known_bytes", "_next", "parts")
+
+class _Blobs(dict[object, int]):
+    """The area behind the operations: each distinct text once, {size, bytes, NUL}, aligned to 4; text -> offset."""
+
+    __slots__ = ("_next", "parts")
 
     def __init__(self, first: int) -> None:
-        self.parts: list[bytes] = []
         # An absent text, an empty list and an empty origin are all offset 0.
-        self._known: dict[object, int] = {None: 0, (): 0}
-        # Apart, since "a" and b"a" have one hash, and to compare the two is an error under -bb.
-        self._known_bytes: dict[object, int] = {}
+        super().__init__({None: 0, (): 0})
+        self.parts: list[bytes] = []
         self._next = first
 
-    def add(self, text: Text) -> int:
-        """Return the offset of a text's blob."""
-        known = self._known_bytes if isinstance(text, bytes) else self._known
-        offset = known.get(text)
-        if offset is not None:
-            return offset
-        if isinstance(text, str):
-            content = text.encode()
-        elif isinstance(text, bytes):
-            content = text
-        else:
-            content = "\0".join(text or ()).encode() + b"\0"
+    def __missing__(self, text: str | tuple[str, ...]) -> int:
+        """Add a text."""
+        content = text.encode() if isinstance(text, str) else "\0".join(text).encode() + b"\0"
+        offset = self[text] = self.append(content)
+        return offset
+
+    def append(self, content: bytes) -> int:
+        """Add bytes: never looked up, since b"a" has the hash of "a", and to compare the two is an error under -bb."""
+        offset = self._next
         size = len(content)
-        padding = 4 - size % 4  # at least the NUL
-        self.parts += (size.to_bytes(4, byteorder), content, b"\0\0\0\0"[:padding])
-        offset = known[text] = self._next
-        self._next += 4 + size + padding
+        self.parts += (size.to_bytes(4, byteorder), content, _PADDING[size & 3])
+        self._next = offset + (size + 8 & ~3)
         return offset
 
 
@@ -66,7 +63,6 @@ def encode(ops: Sequence[Op], slot_count: int, input_count: int, keep_count: int
     if slot_count > lib.OCIRUN_MAX_SLOTS:
         raise UnsupportedFeature(f"the plan has {slot_count} descriptors, at most {lib.OCIRUN_MAX_SLOTS} are possible")
     blobs = _Blobs(_HEADER_SIZE + count * _OP_SIZE)
-    add = blobs.add
     # One initializer for all: cffi fills nested tuples in C, a field at a time costs four times as much.
     records = ffi.new(
         "struct ocirun_op[]",
@@ -74,9 +70,9 @@ def encode(ops: Sequence[Op], slot_count: int, input_count: int, keep_count: int
             (
                 _OPCODES[op.name],
                 op.flags,
-                add(op.origin or None),
-                (*op.slots, -1, -1)[:2],
-                tuple(map(add, op.texts)),
+                blobs[op.origin or None],
+                (*op.slots, -1, -1)[:2] if op.slots else (-1, -1),
+                [blobs.append(text) if isinstance(text, bytes) else blobs[text] for text in op.texts],
                 op.numbers,
             )
             for op in ops

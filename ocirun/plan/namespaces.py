@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Namespaces: which are made when init is cloned, which are joined, which need a second process.
+"""Namespaces: which are made when init is cloned, which by init, which are joined, which need a second process.
 
 Kernel: namespaces(7), clone(2), setns(2), user_namespaces(7), time_namespaces(7)
 """
@@ -67,8 +67,12 @@ class Namespaces:
 
     @property
     def spawn_flags(self) -> int:
-        """Return the CLONE_NEW* flags of the spawn itself: all new ones, where one step is enough."""
-        return 0 if self.in_two_steps else self._flags_of(self.created)
+        """Return the CLONE_NEW* flags of the spawn itself: all new ones but one, where one step is enough.
+
+        A network namespace takes the kernel longer than all others together.  Init makes it, while the parent, which
+        would wait for clone(2), makes the cgroups.
+        """
+        return 0 if self.in_two_steps else self._flags_of(self.created) & ~CLONE_FLAGS["network"]
 
     def _flags_of(self, kinds: dict[str, int]) -> int:
         # The cgroup namespace is rooted where its maker is, and init is placed after its birth.
@@ -107,6 +111,9 @@ class Namespaces:
                 result.append(ops.open_netlink(self.netlink, "/linux/netDevices"))
         if self.in_two_steps:
             result.extend(self._build_two_steps(linux, () if entry.clones_outside else sources, entry))
+        elif "network" in self.created:
+            origin = f"/linux/namespaces/{self.created['network']}"
+            result.append(ops.unshare(CLONE_FLAGS["network"], origin))
         return result
 
     def build_network(self) -> list[Op]:

@@ -178,6 +178,8 @@ def parse_options(options: Sequence[str]) -> MountOptions:
 
 def _split_data(option: str) -> list[str]:
     """Split at commas as mount(2) would, but not inside quotes or after a backslash (overlay's lowerdir)."""
+    if "," not in option:
+        return [option] if option else []
     parts = [""]
     quoted = escaped = False
     for character in option:
