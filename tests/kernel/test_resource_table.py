@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,6 +24,7 @@ from support.resource_table import LAYOUTS, ROWS, Place, Refused, Row, place_in
 pytestmark = [pytest.mark.root, pytest.mark.vm, pytest.mark.ocirun_only("the peers drop or change some, without a word")]
 # A hybrid machine without its version 2 is one of version 1.
 WITHOUT_UNIFIED = ("unshare", "-m", "sh", "-c", 'umount /sys/fs/cgroup/unified && exec "$@"', "sh")
+SYSTEMD = Path("/run/systemd/system").is_dir()
 HYBRID = Path("/sys/fs/cgroup/unified/cgroup.controllers").exists()
 
 
@@ -33,6 +35,14 @@ def layout(request: pytest.FixtureRequest) -> str:
         pytest.skip("machine: no cgroup v1" if PURE else "machine: no pure cgroup v2")
     if request.param == "hybrid" and not HYBRID:
         pytest.skip("machine: no cgroup v2")
+    return str(request.param)
+
+
+@pytest.fixture(params=["cgroupfs", "systemd"])
+def manager(request: pytest.FixtureRequest, layout: str) -> str:
+    """Each manager that this machine can show."""
+    if request.param == "systemd" and (layout == "version 1" or not SYSTEMD):
+        pytest.skip("machine: no systemd")
     return str(request.param)
 
 
@@ -96,34 +106,48 @@ def pointer(row: Row) -> str:
     return "/" + "/".join(names)
 
 
-def note(row: Row, layout: str, *words: str) -> None:
+def note(row: Row, *words: str) -> None:
     """Append a line to the file that was asked for."""
     if name := os.environ.get("OCIRUN_TABLE"):
         with open(name, "a", encoding="utf-8") as file:
-            file.write(f"| `{row.field}` | {layout} | cgroupfs | {' | '.join(words)} |\n")
+            file.write(f"| `{row.field}` | {' | '.join(words)} |\n")
 
 
-def test_field(device: dict[str, str], runtime: RuntimeCommand, bundle: Bundle, row: Row, layout: str) -> None:
+def shown(name: str, property_name: str) -> str:
+    """Return what systemd says of the scope of a container."""
+    command = ["systemctl", "show", "--value", "-p", property_name, f"ocirun-{name}.scope"]
+    return subprocess.check_output(command, text=True).strip()
+
+
+def test_field(
+    device: dict[str, str], runtime: RuntimeCommand, bundle: Bundle, row: Row, layout: str, manager: str
+) -> None:
     """The value is in its file after create, and another one after update; or both name the field and say why not."""
     if layout == "version 1":
         runtime = runtime.under(*WITHOUT_UNIFIED)
     created, updated = filled(row.create, device), filled(row.update, device)
     place = place_in(row, layout)
+    options = ("--cgroup-manager", manager)
     command = ("update", "--resources", "-", bundle.id)
     if isinstance(place, Refused):
         with pytest.raises(CreateFailed) as caught:
-            runtime.create(bundle.linux(resources=created))
+            runtime.create(bundle.linux(resources=created), options=options)
         at_create = caught.value.result.refused(f"/linux/resources{pointer(row)}", place.words).stderr
         del bundle.spec["linux"]["resources"]
-        runtime.create(bundle)
+        runtime.create(bundle, options=options)
         result = runtime.call(*command, stdin=json.dumps(updated).encode())
         result.refused(f"{pointer(row)}: ", place.words)
         assert "/linux/resources" not in result.stderr
-        note(row, layout, at_create.splitlines()[0], result.stderr.splitlines()[0])
+        note(row, layout, manager, at_create.splitlines()[0], result.stderr.splitlines()[0])
         return
-    pid = runtime.create(bundle.linux(resources=created)).pid
+    pid = runtime.create(bundle.linux(resources=created), options=options).pid
     first = read_back(pid, place, device)
+    first_property = shown(bundle.id, row.property.name) if row.property and manager == "systemd" else ""
     runtime.call(*command, stdin=json.dumps(updated).encode()).ok()
     second = read_back(pid, place, device)
-    note(row, layout, f"`{place.file}`", first, second)
+    note(row, layout, manager, f"`{place.file}`", first, second)
     assert (first, second) == (place.created, place.updated)
+    if row.property and manager == "systemd":
+        second_property = shown(bundle.id, row.property.name)
+        note(row, layout, manager, f"`{row.property.name}`", first_property, second_property)
+        assert (first_property, second_property) == (row.property.created, row.property.updated)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -407,6 +408,93 @@ def test_update_without_cgroups(runtime: RuntimeCommand, bundle: Bundle) -> None
     """What has no cgroup has no limits."""
     container = runtime.create(bundle, options=("--cgroup-manager", "disabled"))
     runtime.call("update", "--pids-limit", "5", container.id).refused("--pids-limit: ", "no cgroup")
+
+
+SYSTEMD = ("--cgroup-manager", "systemd")
+PROPERTIES = ("MemoryMax", "MemorySwapMax", "TasksMax", "CPUWeight", "CPUQuotaPerSecUSec", "CPUQuotaPeriodUSec", "AllowedCPUs")
+
+
+def scope(container: Container, *names: str) -> str:
+    """Return what systemd says of the container's scope."""
+    options = [word for name in names for word in ("-p", name)]
+    return subprocess.check_output(["systemctl", "show", *options, f"ocirun-{container.id}.scope"], text=True)
+
+
+@pytest.mark.systemd
+@pytest.mark.unified
+@pytest.mark.ocirun_only("the manager is chosen by another option")
+def test_systemd_does_not_undo_an_update(runtime: RuntimeCommand, waiting: Bundle) -> None:
+    """Its own idea of the limits, which it writes when it reads its units again or another property is set, is ours."""
+    container = runtime.create(waiting, options=SYSTEMD)
+    update(runtime, container, {"cpu": {"idle": 1}}).ok()
+    resources = {
+        "memory": {"limit": 16 * MIB, "swap": 24 * MIB},
+        "pids": {"limit": 7},
+        "cpu": {"shares": 2048, "quota": 10000, "idle": 0, "cpus": "0"},
+    }
+    update(runtime, container, resources).ok()
+    place = directory(container.pid, "pids")
+    files = ("memory.max", "memory.swap.max", "pids.max", "cpu.weight", "cpu.idle", "cpu.max", "cpuset.cpus")
+
+    def now() -> list[str]:
+        return [(place / file).read_text().strip() for file in files]
+
+    expected = [str(16 * MIB), str(8 * MIB), "7", "174", "0", "10000 50000", "0"]
+    assert now() == expected
+    subprocess.run(["systemctl", "daemon-reload"], check=True)
+    assert now() == expected
+    name = f"ocirun-{container.id}.scope"
+    for other in ("CPUWeight=174", "MemoryHigh=15M", "TasksMax=7"):
+        subprocess.run(["systemctl", "set-property", "--runtime", name, other], check=True)
+    assert now() == expected
+
+
+@pytest.mark.systemd
+@pytest.mark.unified
+@pytest.mark.ocirun_only("what came first stays")
+def test_refused_by_the_kernel_under_systemd(runtime: RuntimeCommand, waiting: Bundle) -> None:
+    """Files and properties are as before."""
+    container = runtime.create(waiting, options=SYSTEMD)
+    place = directory(container.pid, "pids")
+    names = [each.name for each in place.iterdir() if each.name.endswith((".max", ".weight", ".low", ".cpus", ".idle"))]
+    before = {name: (place / name).read_text() for name in names}
+    told = scope(container, *PROPERTIES)
+    resources = {
+        "memory": {"limit": 64 * MIB, "swap": 96 * MIB, "reservation": MIB},
+        "pids": {"limit": 7},
+        "cpu": {"shares": 2048, "quota": 10000, "period": 20000, "idle": 1, "cpus": "0"},
+        "blockIO": {"throttleReadBpsDevice": [{"major": 4000, "minor": 0, "rate": 1}]},
+    }
+    result = update(runtime, container, resources)
+    result.refused("/blockIO/throttleReadBpsDevice/0: ", "the limits are as before")
+    assert {name: (place / name).read_text() for name in names} == before
+    subprocess.run(["systemctl", "daemon-reload"], check=True)
+    assert {name: (place / name).read_text() for name in names} == before
+    now = scope(container, *PROPERTIES)
+    assert [line for line in now.splitlines() if not line.startswith("AllowedCPUs")] == [
+        line for line in told.splitlines() if not line.startswith("AllowedCPUs")
+    ]
+
+
+@pytest.mark.systemd
+@pytest.mark.unified
+@pytest.mark.ocirun_only("the manager is chosen by another option")
+def test_devices_are_replaced_under_systemd(runtime: RuntimeCommand, bundle: Bundle) -> None:
+    """Both filters, systemd's and ours, let pass what the new rules allow."""
+    kind, major, minor = DEVICE
+    rule = {"allow": True, "type": kind, "major": major, "minor": minor, "access": "rw"}
+    bundle.device("/own", *DEVICE)
+    look = ["wait-signal", ["open", "/own", "rdonly", "nonblock"], ["open", "/dev/null", "wronly"]]
+    bundle.linux(resources={"devices": [{"allow": False}]}).seq(*look * 3)
+    container = runtime.create(bundle, options=SYSTEMD).start()
+    container.line()
+    assert opens(container) == ["EPERM", "ok"]
+    container.line()
+    update(runtime, container, {"devices": [{"allow": False}, rule]}).ok()
+    assert opens(container) == ["ENXIO", "ok"]
+    container.line()
+    subprocess.run(["systemctl", "daemon-reload"], check=True)
+    assert opens(container) == ["ENXIO", "ok"]
 
 
 @pytest.mark.ocirun_only("the peers make one")

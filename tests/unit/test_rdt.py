@@ -8,6 +8,7 @@ with them, and tasks takes one pid a write.
 from __future__ import annotations
 
 import shutil
+from errno import EINVAL
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ocirun import rdt
 from ocirun.errors import KernelError, OcirunError
 from ocirun.host import find_resctrl
-from ocirun.rdt import RdtGroup, find_difference, parse_schemata, remove
+from ocirun.rdt import RdtGroup, SchemataChange, find_difference, parse_schemata, remove
 from ocirun.spec.model import IntelRdt
 
 DEFAULT = "    L3:0=7ff;1=7ff\n    MB:0= 100;1= 100\n"
@@ -349,6 +351,55 @@ def test_bandwidth_is_rounded_up(value: int, granularity: int) -> None:
     assert find_difference({"MB": {0: value}}, {"MB": {0: rounded + granularity}}, granularity) is not None
     if rounded != value:
         assert find_difference({"L3": {0: value}}, {"L3": {0: rounded}}, granularity) is not None
+
+
+def write_as_the_kernel(root: str, path: str, text: str, pointer: str) -> None:
+    """Take a line of schemata as the kernel does: its resources change, others stay; a mask of nothing is refused."""
+    name, _, values = text.partition(":")
+    if values.endswith("=0"):
+        raise KernelError(EINVAL, "write", path, json_pointer=pointer)
+    lines = dict(line.strip().split(":") for line in Path(path).read_text().splitlines())
+    assert name in lines
+    lines[name] = values.strip()
+    Path(path).write_text("".join(f"    {key}:{value}\n" for key, value in lines.items()))
+
+
+def test_update_changes_a_class_that_create_made(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All lines or none; and after a later failure of the update, none."""
+    monkeypatch.setattr(rdt, "_write", write_as_the_kernel)
+    group = Group(root, l3CacheSchema="L3:0=7f;1=7f")
+    group.make(unsaved)
+    file = root / "c1/schemata"
+    before = file.read_text()
+    change = SchemataChange.of(group.record())
+    assert change is not None
+    change.make(IntelRdt.decode({"l3CacheSchema": "L3:0=1f;1=1f", "memBwSchema": "MB:0=20;1=20"}))
+    assert file.read_text() == "    L3:0=1f;1=1f\n    MB:0=20;1=20\n"
+    error = KernelError(EINVAL, "write", "memory.max")
+    change.undo(error)
+    assert parse_schemata(file.read_text().splitlines()) == parse_schemata(before.splitlines())
+    assert not hasattr(error, "__notes__")
+    with pytest.raises(KernelError) as caught:
+        change.make(IntelRdt.decode({"l3CacheSchema": "L3:0=3", "memBwSchema": "MB:0=0"}))
+    assert caught.value.json_pointer == "/memBwSchema"
+    assert parse_schemata(file.read_text().splitlines()) == parse_schemata(before.splitlines())
+
+
+def test_update_leaves_the_classes_of_others_alone(root: Path) -> None:
+    """One that was joined, the default one, and one that has taken the place of ours."""
+    schemata(root, "shared", DEFAULT)
+    for members in ({"closID": "shared"}, {"closID": "/"}, {"closID": "shared", "enableMonitoring": True}):
+        group = Group(root, **members)
+        group.make(unsaved)
+        assert SchemataChange.of(group.record()) is None
+    group = Group(root, "c2")
+    group.make(unsaved)
+    record = group.record()
+    shutil.rmtree(root / "c2")
+    assert SchemataChange.of(record) is None
+    schemata(root, "c2", DEFAULT)
+    if (root / "c2").stat().st_ino != record["inodes"][str(root / "c2")]:  # the number is not used again at once
+        assert SchemataChange.of(record) is None
 
 
 def test_place() -> None:
