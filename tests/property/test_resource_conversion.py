@@ -145,3 +145,50 @@ def test_swap_of_version_2_adds_up(limit: int, extra: int) -> None:
     settings, problems = build_settings(resources, legacy=(), unified=True)
     assert problems == []
     assert sum(int(setting.value) for setting in settings) == limit + extra
+
+
+@given(I64, U64, st.sampled_from(["max 100000", "25000 50000"]))
+def test_quota_and_period_of_version_2(quota: int, period: int, now: str) -> None:
+    """cpu.max has what is given and keeps what is not: zero is not given, a negative quota is none."""
+    resources = Resources({"cpu": {"quota": quota, "period": period}})
+    settings, problems = build_settings(resources, legacy=(), unified=True, now={"cpu.max": now})
+    assert problems == []
+    if not quota and not period:
+        assert settings == []
+        return
+    [setting] = settings
+    shown_quota, _, shown_period = setting.value.partition(" ")
+    before = now.split(" ", maxsplit=1)[0]
+    assert shown_quota == (before if not quota else "max" if quota < 0 else str(quota))
+    assert shown_period == (str(period) if period else "")  # the kernel keeps its own
+
+
+@given(st.lists(st.tuples(st.integers(0, 4095), st.integers(0, 1 << 20), U64), max_size=3))
+def test_throttles_are_the_same_in_both_versions(entries: list[tuple[int, int, int]]) -> None:
+    """Each rate of each device, in order; only what means "none" is written otherwise: 0, and max."""
+    devices = [{"major": major, "minor": minor, "rate": rate} for major, minor, rate in entries]
+    resources = Resources({"blockIO": {"throttleWriteBpsDevice": devices}})
+    legacy, _ = build_settings(resources, legacy=ALL_LEGACY, unified=False)
+    unified, _ = build_settings(resources, legacy=(), unified=True)
+    assert [setting.value for setting in legacy] == [f"{major}:{minor} {rate}" for major, minor, rate in entries]
+    translated = [setting.value.replace("wbps=max", "0").replace("wbps=", "") for setting in unified]
+    assert translated == [setting.value for setting in legacy]
+
+
+@given(st.integers(-(2**63), 2**63 - 1), st.booleans())
+def test_pids_are_as_they_are(limit: int, pure: bool) -> None:
+    """No number is bent: zero and up are limits, below is none."""
+    settings, _ = build_settings(Resources({"pids": {"limit": limit}}), legacy=() if pure else ALL_LEGACY, unified=pure)
+    assert [setting.value for setting in settings] == ["max" if limit < 0 else str(limit)]
+
+
+@given(SOURCES, st.booleans(), st.text(max_size=8).filter(lambda text: "/linux" not in text))
+def test_places_are_relative_to_the_document(source: dict[str, Any], pure: bool, pointer: str) -> None:
+    """Whatever the document, what is written and what is wrong have the same place in it."""
+    hosts = {"legacy": () if pure else ALL_LEGACY, "unified": pure}
+    whole = build_settings(Resources(source), **hosts)
+    part = build_settings(Resources(source), **hosts, pointer=pointer)
+    for there, here in zip(whole, part, strict=True):
+        assert [each.pointer.removeprefix("/linux/resources") for each in there] == [
+            each.pointer.removeprefix(pointer) for each in here
+        ]
