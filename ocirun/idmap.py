@@ -120,8 +120,15 @@ def make_user_namespace(maps: IdMaps, open_init: Callable[[], int], fallback_dir
 
 
 def try_user_namespace(open_init: Callable[[], int], fallback_directory: str) -> None:
-    """Make a user namespace that ends at once.  Errors: InitError, KernelError."""
-    operations = [ops.unshare(CLONE_FLAGS["user"], ""), ops.barrier(ops.BARRIER_CGROUP)]
+    """Make a user namespace, and a namespace of another kind in it, which AppArmor may forbid alone; they end at once.
+
+    Errors: InitError, KernelError.
+    """
+    operations = [
+        ops.unshare(CLONE_FLAGS["user"], ""),
+        ops.unshare(CLONE_FLAGS["uts"], ""),
+        ops.barrier(ops.BARRIER_CGROUP),
+    ]
     _visit(operations, (), open_init, fallback_directory, lambda _: None)
 
 

@@ -9,10 +9,18 @@ before the answer is there.  Whatever cannot be found out is an answer as well, 
 from __future__ import annotations
 
 import os
+import stat
 from errno import EACCES, EINVAL, ENOSYS, EPERM, errorcode
 
 from ocirun import _native
 from ocirun.cgroups.hierarchies import unescape
+from ocirun.cgroups.hints import (
+    DELEGATED_CONTROLLERS,
+    DROP_IN,
+    DROP_IN_TEXT,
+    delegated_controllers,
+    delegation_hint,
+)
 from ocirun.errors import OcirunError
 from ocirun.host import NAMESPACE_FILES, HostFacts
 from ocirun.idmap import make_user_namespace, try_user_namespace
@@ -55,6 +63,7 @@ def probe_document(facts: HostFacts | None = None) -> dict[str, Any]:
         "systemCalls": _system_calls(),
         "namespaces": {each: _answer(each in facts.namespaces, _NOT_BUILT_IN) for each in sorted(NAMESPACE_FILES)},
         "userNamespaces": _user_namespaces(facts),
+        "idMappings": _id_mappings(facts),
         "sysctls": {each.replace("/", "."): value for each in _SWITCHES if (value := _read(f"/proc/sys/{each}"))},
         "pidfd": {"exitStatus": _answer(facts.kernel >= _PIDFD_EXIT_STATUS, "since Linux 6.15 only")},
         "cgroup": _cgroup(facts),
@@ -112,6 +121,35 @@ def _user_namespaces(facts: HostFacts) -> Answer:
     return {"available": True, "limit": facts.user_namespace_limit}
 
 
+def _id_mappings(facts: HostFacts) -> dict[str, object]:
+    """Say what the caller may map in a user namespace, and by what."""
+    unknown = ["known to a name service"]
+    result: dict[str, object] = {"uid": facts.euid, "gid": facts.egid}
+    for key, ranges in (
+        ("subordinateUids", facts.subordinate_uids),
+        ("subordinateGids", facts.subordinate_gids),
+    ):
+        result[key] = unknown if ranges is None else [f"{first}:{size}" for first, size in ranges]
+    result["newuidmap"] = _privileged_program(facts.newuidmap)
+    result["newgidmap"] = _privileged_program(facts.newgidmap)
+    result["setgroups"] = _answer(facts.may_set_groups, "denied in the user namespace of the runtime")
+    return result
+
+
+def _privileged_program(path: str) -> Answer:
+    if not path:
+        return _answer(False, "not installed (package uidmap)")
+    try:
+        status = os.stat(path)
+        has_power = status.st_uid == 0 and bool(status.st_mode & stat.S_ISUID)
+        has_power = has_power or "security.capability" in os.listxattr(path)
+    except OSError as error:
+        return _answer(False, f"{path}: {error.strerror}")
+    if not has_power:
+        return _answer(False, f"{path} is neither set-user-ID root nor has it a capability")
+    return {"available": True, "path": path}
+
+
 def _cgroup(facts: HostFacts) -> dict[str, object]:
     layout = facts.cgroup_layout
     unified = {"unified": "/sys/fs/cgroup", "hybrid": "/sys/fs/cgroup/unified"}.get(layout)
@@ -131,7 +169,23 @@ def _cgroup(facts: HostFacts) -> dict[str, object]:
         "controllers": dict(sorted(controllers.items())),
         "systemd": _answer(os.path.isdir("/run/systemd/system"), "systemd is not running"),
         "delegated": _answer(os.access(own, os.W_OK), f"{own} is not the caller's"),
+        **(_delegation(facts, own) if facts.rootless else {}),
     }
+
+
+def _delegation(facts: HostFacts, own: str) -> dict[str, object]:
+    """Say which controllers the caller can give to containers, and what root has to do for the others."""
+    top = f"/sys/fs/cgroup/user.slice/user-{facts.euid}.slice/user@{facts.euid}.service"
+    delegated = delegated_controllers(top if os.path.isdir(top) else own)
+    result: dict[str, object] = {"delegatedControllers": delegated}
+    missing = [each for each in DELEGATED_CONTROLLERS if each not in delegated]
+    hint = delegation_hint(facts)
+    if missing and hint is not None:
+        result["missingControllers"] = missing
+        result["remedy"] = hint
+        if facts.systemd and facts.cgroup_layout == "unified":
+            result["dropIn"] = {"path": DROP_IN, "content": DROP_IN_TEXT}
+    return result
 
 
 def _id_mapped_mounts() -> dict[str, Answer]:

@@ -145,12 +145,11 @@ class CgroupfsManager:
             if self._optional and error.errno in DENIED:
                 self._gone.add(index)
                 return
-            hint = "delegate a cgroup to the user, or use the cgroup manager 'disabled'"
             raise failure(
                 f"mkdir {hierarchy.directory}",
                 error,
                 pointer=CGROUPS_PATH_POINTER,
-                hint=hint if error.errno in DENIED else None,
+                hint=_delegation_hint() if error.errno in DENIED else None,
             ) from error
         if not fresh:
             if hierarchy.existing != hierarchy.path.count("/") + 1:
@@ -317,13 +316,13 @@ class CgroupfsManager:
                 hierarchy.version == 2 or "freezer" in hierarchy.controllers
             ):
                 return index, hierarchy.version
-        raise CgroupError("the container has no cgroup that can be frozen", op="freeze")
+        raise CgroupError("the container has no cgroup that can be frozen", op="freeze", hint=_delegation_hint())
 
     def _first(self) -> int:
         for index in range(len(self._hierarchies)):
             if index not in self._gone:
                 return index
-        raise CgroupError("the container has no cgroup", op="cgroup")
+        raise CgroupError("the container has no cgroup", op="cgroup", hint=_delegation_hint())
 
     def pids(self) -> list[int]:
         """See CgroupManager."""
@@ -478,3 +477,9 @@ class CgroupfsManager:
         """See CgroupManager."""
         while self._fds:
             os.close(self._fds.popitem()[1])
+
+
+def _delegation_hint() -> str | None:
+    from .hints import delegation_hint
+
+    return delegation_hint()

@@ -227,7 +227,7 @@ def _write(cgroup: Directories, setting: Setting) -> None:
             f"{setting.pointer}: the {setting.controller} controller is not available",
             op="cgroup",
             json_pointer=setting.pointer,
-            hint="not in this kernel, not mounted, or not writable",
+            hint=_delegation_hint() or "not in this kernel, or not mounted",
         )
     choices = [(setting.file, setting.value)]
     if setting.fallback is not None:
@@ -250,12 +250,20 @@ def _write(cgroup: Directories, setting: Setting) -> None:
             raise refusal
 
 
+def _delegation_hint() -> str | None:
+    from .hints import delegation_hint
+
+    return delegation_hint()
+
+
 def _refusal(setting: Setting, error: OSError) -> CgroupError:
     hint = None
     if error.errno == ENOENT:
         hint = f"the kernel lacks it, or {setting.controller} is not delegated to this cgroup"
+        more = _delegation_hint()
+        hint += f": {more}" if more else ""
     elif error.errno in (EPERM, EACCES):
-        hint = "this cgroup is not delegated to the user"
+        hint = _delegation_hint() or "this cgroup is not delegated to the user"
     elif error.errno == EOPNOTSUPP:
         hint = "the I/O scheduler of the device has no weights, see /sys/block/*/queue/scheduler"
     file, value = setting.file, setting.value

@@ -7,7 +7,7 @@ The words for a missing or unusable program are runc's, because engines look for
 from __future__ import annotations
 
 import os
-from errno import EACCES, EBUSY, EDQUOT, EINVAL, ELOOP, ENODEV, ENOENT, ENOEXEC, ENOSYS, EPERM, ETIMEDOUT
+from errno import EACCES, EBUSY, EDQUOT, EINVAL, ELOOP, ENODEV, ENOENT, ENOEXEC, ENOSPC, ENOSYS, EPERM, ETIMEDOUT
 
 from ocirun._native import lib, site_name
 from ocirun.errors import HookError, InitError, OcirunError, errno_text
@@ -56,6 +56,13 @@ _HINTS = {
     (lib.OCIRUN_SITE_MOUNT_SETATTR, EINVAL): "the file system or the kernel does not support this attribute",
     (lib.OCIRUN_SITE_FSCONFIG, EPERM): "this file system cannot be mounted in a user namespace, "
     "or not without a network or pid namespace that belongs to it",
+    (lib.OCIRUN_SITE_FSCONFIG, EINVAL): "ids in options must be mapped in the user namespace",
+    (lib.OCIRUN_SITE_MOUNT, EPERM): "not in this user namespace; proc and sysfs only where nothing covers parts of the "
+    "runtime's own, as masks of an outer container do (podman: --security-opt unmask=ALL)",
+    (lib.OCIRUN_SITE_UNSHARE, EPERM): "user namespaces may be forbidden here: kernel.unprivileged_userns_clone, "
+    "kernel.apparmor_restrict_unprivileged_userns, a seccomp filter, or a chroot; see `ocirun features --probe`",
+    (lib.OCIRUN_SITE_UNSHARE, ENOSPC): "a limit is reached, see /proc/sys/user; user namespaces nest 32 deep",
+    (lib.OCIRUN_SITE_SETGROUPS, EPERM): "setgroups is denied in the user namespace, see /proc/self/setgroups",
     (lib.OCIRUN_SITE_PIVOT_ROOT, EINVAL): "on an initramfs pivot_root is impossible: use --no-pivot",
     (lib.OCIRUN_SITE_KEYCTL, EDQUOT): "the quota of keys is used up: kernel.keys.maxkeys, or --no-new-keyring",
     (lib.OCIRUN_SITE_OPENAT2, ELOOP): "a symbolic link is on the way where none may be",
@@ -68,8 +75,9 @@ _HINTS = {
     (lib.OCIRUN_SITE_SENDMSG, ETIMEDOUT): "the seccomp agent did not read the state that came with the listener",
 }  # fmt: skip
 
-#: What modules say by an errno of the write that changes a label.
-_LABEL_HINTS = {
+#: What an errno means for the file that a field is written to.
+_FIELD_HINTS = {
+    ("/process/oomScoreAdj", EACCES): "it can only be raised without CAP_SYS_RESOURCE over the host",
     ("/process/apparmorProfile", ENOENT): "no AppArmor profile of this name is loaded in this namespace",
     ("/process/apparmorProfile", EACCES): "the profile that the runtime itself runs with does not allow the change",
     ("/process/selinuxLabel", EINVAL): "the SELinux policy has no such label",
@@ -93,11 +101,17 @@ def describe_failure(message: Message, container_id: str) -> OcirunError:
         message.detail,
         container_id=container_id,
         json_pointer=_POINTERS.get((site, message.origin)) or message.origin or None,
-        hint=_HINTS.get((site, errno)) or _LABEL_HINTS.get((message.origin, errno)),
+        hint=_HINTS.get((site, errno)) or _field_hint(message.origin, errno),
     )
     if text is not None:
         error.message = f"{message.origin}: {text}" if message.origin else text
     return error
+
+
+def _field_hint(pointer: str, errno: int) -> str | None:
+    if pointer.startswith("/linux/sysctl/") and errno in (EACCES, EPERM):
+        return "it is root's of the host, or of a namespace that belongs to another user namespace"
+    return _FIELD_HINTS.get((pointer, errno))
 
 
 def _program_failure(site: int, errno: int, program: str) -> str | None:

@@ -186,6 +186,8 @@ class _Builder:
             own_cgroup_namespace=self.namespaces.has("cgroup"),
             borrow_cgroups=not self.namespaces.has("cgroup")
             and (self.user_namespace or circumstances.in_user_namespace or not circumstances.privileged),
+            has_cgroup=circumstances.has_cgroup,
+            foreign=self.namespaces.foreign(in_user_namespace=circumstances.in_user_namespace),
             label=config.linux.mount_label,
         )
         self.devices = self._device_nodes()

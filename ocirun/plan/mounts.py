@@ -13,6 +13,9 @@ from ocirun.spec.mount_options import (
     MS_REC,
     MS_SLAVE,
     MS_UNBINDABLE,
+    NODEV,
+    NOEXEC,
+    NOSUID,
     RDONLY,
     SUPERBLOCK,
     SUPERBLOCK_UNNAMED,
@@ -95,14 +98,15 @@ class MountBuilder:
     """Turns mounts into operations.
 
     With `early` sources are opened in `before_user`, because behind a user namespace the way to them may be closed;
-    otherwise right before they are bound, so that few descriptors are open at a time.  `warnings` are options that have
-    no effect on their mount.
+    otherwise right before they are bound, so that few descriptors are open at a time.  `foreign` are the kinds of
+    namespaces that the container's user namespace has no power over.  `warnings` are options that have no effect on
+    their mount, and what had to stand in for a mount.
     """
 
     def __init__(
         self, bundle: str, slots: Slots, mapped: MappedMounts, *, early: bool, user_namespace: bool,
         cgroups: Sequence[CgroupMount], unified: bool, own_cgroup_namespace: bool, borrow_cgroups: bool,
-        label: str | None,
+        has_cgroup: bool, foreign: frozenset[str], label: str | None,
     ) -> None:  # fmt: skip
         self.bundle = bundle
         self.slots = slots
@@ -113,6 +117,8 @@ class MountBuilder:
         self.unified = unified
         self.own_cgroup_namespace = own_cgroup_namespace
         self.borrow_cgroups = borrow_cgroups
+        self.has_cgroup = has_cgroup
+        self.foreign = foreign
         self.label = label
         self.before_user: list[Op] = []
         self.warnings: list[str] = []
@@ -155,6 +161,14 @@ class MountBuilder:
                 # memory_recursiveprot) of the one that the host has: they are of the hierarchy.
                 return self._bind_source(CGROUP_ROOT, destination, options, origin)
             kind = "cgroup2"
+            if not self.has_cgroup and not options.set_attributes & RDONLY:
+                self.warnings.append(f"{origin}/options: read-only, since it is the cgroup of the runtime")
+                options.set_attributes |= RDONLY
+        if kind == "sysfs" and "network" in self.foreign:
+            return self._borrowed_sysfs(destination, options, origin)
+        if kind == "mqueue" and "ipc" in self.foreign:
+            self.warnings.append(f"{origin}/type: the host's /dev/mqueue, without an IPC namespace of its own")
+            return self._bind_source("/dev/mqueue", destination, options, origin)
         return self._file_system(kind, mount.source, destination, options, origin)
 
     def _flags(self, kind: str, destination: str, options: MountOptions) -> int:
@@ -236,6 +250,10 @@ class MountBuilder:
             kept=self.keep(destination),
         )
         then = [ops.remount(destination, origin, propagation=bits) for bits in more]
+        if self.user_namespace and source == "/sys" and options.recursive and options.set_attributes & RDONLY:
+            # What is mounted in it stays as it is, and cgroups in it may be the caller's own (CVE-2023-25809).
+            base, below = self.find_base(f"{destination}/fs/cgroup")
+            then.append(ops.readonly(below, origin, base))
         if self.early:
             self.before_user.extend(opened)
             return [bound, *then]
@@ -278,6 +296,21 @@ class MountBuilder:
         once.set_attributes = options.set_attributes | RDONLY
         once.propagation = options.propagation
         return self._bind_source(CGROUP_ROOT, destination, once, origin)
+
+    def _borrowed_sysfs(self, destination: str, options: MountOptions, origin: str) -> list[Op]:
+        """The host's /sys, where a user namespace forbids to mount another: with all that is mounted in it, read-only.
+
+        The cgroups in it may be of the caller's own (CVE-2023-25809).
+        """
+        self.warnings.append(
+            f"{origin}/type: the host's /sys, read-only, without a network namespace of its own"
+        )
+        once = MountOptions()
+        once.recursive = True
+        once.set_attributes = options.set_attributes
+        once.recursive_set = RDONLY | options.set_attributes & (NOSUID | NODEV | NOEXEC)
+        once.propagation = options.propagation
+        return self._bind_source("/sys", destination, once, origin)
 
     def _legacy_cgroups(self, destination: str, options: MountOptions, origin: str) -> list[Op]:
         """A tmpfs with a directory for each hierarchy: the container's cgroup in it, or its own namespace's view.

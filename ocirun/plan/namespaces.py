@@ -56,6 +56,18 @@ class Namespaces:
         """Say whether the container has a namespace of its own or a joined one of this kind."""
         return kind in self.created or kind in self.joined
 
+    def foreign(self, *, in_user_namespace: bool) -> frozenset[str]:
+        """Return the kinds of namespaces that the user namespace of the container has no power over.
+
+        A namespace belongs to the user namespace that it was made in; one that is joined, to that which is joined with
+        it.  `in_user_namespace` says whether the runtime is in one itself, and does not own the host's namespaces.
+        """
+        if "user" in self.created:
+            return frozenset(CLONE_FLAGS).difference(self.created)
+        if "user" in self.joined or in_user_namespace:
+            return frozenset(CLONE_FLAGS).difference(self.created, self.joined)
+        return frozenset()
+
     @property
     def in_two_steps(self) -> bool:
         """Say whether init has to be forked by a first process.
