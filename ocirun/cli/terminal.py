@@ -76,7 +76,9 @@ class Terminal:
         termios.tcsetattr(0, termios.TCSANOW, mode)
 
     def resize(self) -> None:
-        """Give the container's terminal the size of ours, if we have one."""
+        """Give the container's terminal the size of ours, if we have one, and it is open still."""
+        if self._main < 0:
+            return
         for fd in (0, 1, 2):
             if os.isatty(fd):
                 try:

@@ -10,6 +10,7 @@ import select
 import signal
 import struct
 import subprocess
+import sys
 import termios
 import time
 from collections.abc import Iterator
@@ -109,6 +110,16 @@ def test_size_and_its_changes(session: Any, bundle: Bundle) -> None:
     rest = here.until(b'"seccomp"') + here.until(b"\n")
     assert b'"rows":44' in rest
     assert here.process.wait(10) == 0
+
+
+def test_size_changes_after_the_end() -> None:
+    """SIGWINCH may come while `run` deletes the container and has no terminal any more."""
+    main, terminal = pty.openpty()
+    code = "from ocirun.cli.terminal import Terminal; terminal = Terminal(); terminal.close(); terminal.resize()"
+    done = subprocess.run([sys.executable, "-P", "-c", code], stdin=terminal, capture_output=True, text=True, check=False)
+    os.close(main)
+    os.close(terminal)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_control_characters_are_the_containers(session: Any, bundle: Bundle) -> None:

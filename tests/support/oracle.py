@@ -72,7 +72,8 @@ def own_process() -> dict[str, object]:
     mask = os.umask(0)
     os.umask(mask)
     status = Path("/proc/self/status").read_text()
-    kept = ("Sig", "Shd", "Cap", "NoNewPrivs", "Seccomp", "Groups", "Uid", "Gid", "Name")
+    # Not SigQ, which counts what is queued for all processes of the user.
+    kept = ("SigPnd", "SigBlk", "SigIgn", "SigCgt", "ShdPnd", "Cap", "NoNewPrivs", "Seccomp", "Groups", "Uid", "Gid", "Name")
     return {
         "fds": {
             int(name): os.readlink(f"/proc/self/fd/{name}")
