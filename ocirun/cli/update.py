@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 
 from ocirun.cli.parser import UsageError
+from ocirun.cli.signals import raise_at_termination
 from ocirun.errors import InvalidConfig, OcirunError, Problem
 from ocirun.strict_json import MAX_BYTES
 
@@ -24,6 +25,7 @@ _LONGEST_NUMBER = 20
 
 def update(invocation: Invocation, runtime: Runtime) -> int:
     """The command `update`."""
+    raise_at_termination()  # not between two writes
     schemata = {
         name.replace("-", "_"): invocation.value(name)
         for name in ("l3-cache-schema", "mem-bw-schema")

@@ -135,7 +135,7 @@ def test_field(
         at_create = caught.value.result.refused(f"/linux/resources{pointer(row)}", place.words).stderr
         del bundle.spec["linux"]["resources"]
         runtime.create(bundle, options=options)
-        result = runtime.call(*command, stdin=json.dumps(updated).encode())
+        result = runtime.call(*command, stdin=json.dumps(created).encode())
         result.refused(f"{pointer(row)}: ", place.words)
         assert "/linux/resources" not in result.stderr
         note(row, layout, manager, at_create.splitlines()[0], result.stderr.splitlines()[0])

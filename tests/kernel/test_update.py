@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.bundle import Bundle
+from support.bundle import Bundle, unique
 from support.cgroup import PURE, directory, flat, words
 from support.command import Container, Result, RuntimeCommand
 
@@ -238,6 +238,48 @@ def test_documents_of_engines(runtime: RuntimeCommand, waiting: Bundle, engine: 
     if quota is not None:
         shown = words(container.pid, "cpu", "cpu.cfs_quota_us", "cpu.max")[0]
         assert shown == ("max" if PURE and quota < 0 else str(quota))
+
+
+#: Files that say how much is used, or are no limits.
+NO_LIMITS = ("usage", "stat", "current", "events", "procs", "tasks", "peak", "pressure", "failcnt", "numa", "cgroup.", "acct")
+
+
+def limits_of(container: Container) -> dict[str, str]:
+    """Return every limit of the container's cgroups."""
+    found = {}
+    for controller in ("cpu", "cpuset", "memory", "pids", "blkio"):
+        for each in directory(container.pid, controller).iterdir():
+            if each.is_file() and not any(word in each.name for word in NO_LIMITS) and each.stat().st_mode & 0o200:
+                try:
+                    found[each.name] = each.read_text()
+                except OSError:
+                    continue  # for writing alone
+    return found
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("engine", ENGINES)
+def test_limits_are_those_of_runc(runtime: RuntimeCommand, mkbundle: MkBundle, engine: str) -> None:
+    """The same document to the same container leaves the same in every file, with the one runtime and the other."""
+    if runtime.name != "ocirun":
+        pytest.skip("peer: compared with itself")
+    runc = RuntimeCommand("runc", ("runc",), runtime.workdir / "runc")
+    runc.workdir.mkdir()
+    found = []
+    try:
+        for each in (runtime, runc):
+            bundle = mkbundle().linux(
+                cgroupsPath=f"/{unique('update')}",
+                resources={"memory": {"limit": 32 * MIB, "swap": 32 * MIB}, "cpu": {"quota": 20000, "period": 50000}},
+            )
+            container = each.create(bundle.seq("sleep"))
+            before = limits_of(container)
+            update(each, container, ENGINES[engine]).ok()
+            found.append(limits_of(container))
+            assert found[-1] != before
+    finally:
+        runc.cleanup()
+    assert found[0] == found[1]
 
 
 def test_document_in_a_file(runtime: RuntimeCommand, waiting: Bundle) -> None:

@@ -98,7 +98,7 @@ ROWS = (
         Place("cpu", "cpu.cfs_burst_us", "5000", "2500"), Place("cpu", "cpu.max.burst", "5000", "2500")),
     Row("cpu.idle", {"cpu": {"idle": 1}}, {"cpu": {"idle": 0}},
         Place("cpu", "cpu.idle", "1", "0"), Place("cpu", "cpu.idle", "1", "0"),
-        property=Property("CPUWeight", "0", "100")),
+        property=Property("CPUWeight", "idle", "100")),
     Row("cpu.realtimeRuntime", {"cpu": {"realtimeRuntime": 5000}}, {"cpu": {"realtimeRuntime": 2500}},
         Place("cpu", "cpu.rt_runtime_us", "5000", "2500"), _NO_EQUIVALENT),
     Row("cpu.realtimePeriod", {"cpu": {"realtimePeriod": 500000}}, {"cpu": {"realtimePeriod": 250000}},
