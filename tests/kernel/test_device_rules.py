@@ -7,6 +7,7 @@ The numbers are of no driver of any machine (120 is for local use), so that an o
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from device_model import judge
 from support.bundle import Bundle
 from support.cgroup import PURE
-from support.command import RuntimeCommand
+from support.command import Result, RuntimeCommand
 
 from ocirun.cgroups.devices import effective_rules, legacy_lines
 from ocirun.spec.resources import DeviceRule
@@ -45,14 +46,11 @@ def random_rules(seed: int) -> list[dict[str, Any]]:
     return rules
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_access_is_as_the_rules_say(runtime: RuntimeCommand, bundle: Bundle, seed: int) -> None:
-    """Each of 28 accesses is granted or denied as the model has it; what version 1 cannot say is refused."""
-    rules = random_rules(seed)
-    bundle.linux(resources={"devices": rules})
+def accesses(bundle: Bundle, rules: list[dict[str, Any]]) -> tuple[list[list[str]], list[bool]]:
+    """Return 28 accesses as verbs of the probe, and which of them the model grants."""
+    parsed = [DeviceRule(rule) for rule in rules]
     verbs: list[list[str]] = []
     expected: list[bool] = []
-    parsed = [DeviceRule(rule) for rule in rules]
     for (kind, major, minor), mode in itertools.product(DEVICES, MODES):
         path = f"/tmp/{kind}{major}-{minor}"
         if mode == "r":
@@ -61,16 +59,51 @@ def test_access_is_as_the_rules_say(runtime: RuntimeCommand, bundle: Bundle, see
             expected.append(judge(parsed, kind, major, minor, "m"))
         verbs.append(["open", path, MODES[mode], "nonblock"])
         expected.append(judge(parsed, kind, major, minor, mode))
-    result = runtime.run(bundle.seq(*verbs))
-    if not PURE and (problems := legacy_lines(effective_rules(parsed)[0])[1]):
-        result.refused(*(problem.pointer for problem in problems))
-        return
+    return verbs, expected
+
+
+def not_for_version_1(rules: list[dict[str, Any]], pointer: str) -> list[str]:
+    """Return the places of what version 1 cannot say, if that is what this machine has."""
+    found = effective_rules([DeviceRule(rule) for rule in rules], pointer)[0]
+    return [] if PURE else [problem.pointer for problem in legacy_lines(found, pointer)[1]]
+
+
+def wrong_answers(result: Result, verbs: list[list[str]], expected: list[bool]) -> list[tuple[list[str], str]]:
+    """Return what the kernel decided in another way than the model."""
     answers = [line.get("errno", "ok") for line in result.ok().lines if line["verb"] in ("mknod", "open")]
     assert set(answers) <= {"ok", "ENXIO", "EPERM"}
-    found = [answer != "EPERM" for answer in answers]
-    wrong = [(verb, answer) for verb, answer, is_ok, should in zip(verbs, answers, found, expected, strict=True)
-             if is_ok != should]  # fmt: skip
-    assert wrong == [], rules
+    return [(verb, answer) for verb, answer, should in zip(verbs, answers, expected, strict=True)
+            if (answer != "EPERM") != should]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_access_is_as_the_rules_say(runtime: RuntimeCommand, bundle: Bundle, seed: int) -> None:
+    """Each of 28 accesses is granted or denied as the model has it; what version 1 cannot say is refused."""
+    rules = random_rules(seed)
+    bundle.linux(resources={"devices": rules})
+    verbs, expected = accesses(bundle, rules)
+    result = runtime.run(bundle.seq(*verbs))
+    if problems := not_for_version_1(rules, "/linux/resources/devices"):
+        result.refused(*problems)
+        return
+    assert wrong_answers(result, verbs, expected) == [], rules
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_access_after_update_is_as_the_new_rules_say(runtime: RuntimeCommand, bundle: Bundle, seed: int) -> None:
+    """From any list to any other; what version 1 cannot say is refused, and the list before holds."""
+    before = next(rules for number in range(seed * 50, seed * 50 + 50) if not not_for_version_1(rules := random_rules(number), ""))
+    after = random_rules(seed + 5000)
+    bundle.linux(resources={"devices": before})
+    problems = not_for_version_1(after, "/devices")
+    verbs, expected = accesses(bundle, before if problems else after)
+    container = runtime.create(bundle.seq(*verbs))
+    result = runtime.call("update", "-r", "-", bundle.id, stdin=json.dumps({"devices": after}).encode())
+    if problems:
+        result.refused(*problems)
+    else:
+        result.ok()
+    assert wrong_answers(container.finish(), verbs, expected) == [], (before, after)
 
 
 def test_the_lists_ask_for_something() -> None:
