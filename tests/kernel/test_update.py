@@ -16,6 +16,9 @@ from support.bundle import Bundle, unique
 from support.cgroup import PURE, directory, flat, words
 from support.command import Container, Result, RuntimeCommand
 
+from ocirun.cli.parser import UsageError
+from ocirun.cli.update import parse_bytes
+
 pytestmark = [pytest.mark.root, pytest.mark.vm]
 MkBundle = Callable[..., Bundle]
 MIB = 1 << 20
@@ -280,6 +283,37 @@ def test_limits_are_those_of_runc(runtime: RuntimeCommand, mkbundle: MkBundle, e
     finally:
         runc.cleanup()
     assert found[0] == found[1]
+
+
+SIZES = (
+    "64m", "64M", "64mb", "64MiB", "0.5g", "65536k", "67108864b", "64 m", "0.0625gb", "64000kB", "64  m", "64mm", "64bm",
+    "1e8", "0x4000000", ".5g", "64.g", "64.5.1m", "+64m", "64m ", " 64m", "-64m", "-2", "inf", "64_000_000",
+)  # fmt: skip
+
+
+@pytest.mark.peers
+def test_sizes_are_those_of_runc(runtime: RuntimeCommand, bundle: Bundle) -> None:
+    """What runc takes for a size is taken, and means the same; what it does not take is refused."""
+    if runtime.name != "ocirun":
+        pytest.skip("peer: compared with itself")
+    runc = RuntimeCommand("runc", ("runc",), runtime.workdir / "runc")
+    runc.workdir.mkdir()
+    found: dict[str, int | None] = {}
+    try:
+        container = runc.create(bundle.linux(cgroupsPath=f"/{unique('update')}").seq("sleep"))
+        for text in SIZES:
+            done = runc.call("update", f"--memory={text}", container.id).rc == 0
+            shown = words(container.pid, "memory", "memory.limit_in_bytes", "memory.max")
+            found[text] = int(shown[0]) if done else None
+    finally:
+        runc.cleanup()
+    ours: dict[str, int | None] = {}
+    for text in SIZES:
+        try:
+            ours[text] = parse_bytes("memory", text)
+        except UsageError:
+            ours[text] = None
+    assert ours == found
 
 
 def test_document_in_a_file(runtime: RuntimeCommand, waiting: Bundle) -> None:
