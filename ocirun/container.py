@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 SIGKILL = 9
 START_DEADLINE_S = 60.0
 EXIT_DEADLINE_S = 10.0
+FROZEN_AFTER_S = 0.5  # nothing else takes that long to die
 
 
 class Container:
@@ -218,11 +219,15 @@ class Container:
             record = entry.read_record()
             now, _ = status.compute(entry, record)
             if now not in ((CREATED, RUNNING) if to_pause else (PAUSED,)):
-                words = "container not running" if to_pause and now == STOPPED else (
-                    f"cannot pause a container that is {now}" if to_pause else "container not paused"
-                )
+                if to_pause and now == STOPPED:
+                    raise ContainerNotRunning("container not running", status=now, container_id=self.id)
+                words = f"cannot pause a container that is {now}" if to_pause else "container not paused"
                 raise InvalidStatus(words, status=now, container_id=self.id)
             with_manager(record, lambda manager: manager.freeze() if to_pause else manager.thaw())
+            if to_pause and status.compute(entry, record)[0] == STOPPED:
+                # It ended just before; whoever is left without it is not to be found frozen by nobody.
+                with_manager(record, lambda manager: manager.thaw())
+                raise ContainerNotRunning("container not running", status=STOPPED, container_id=self.id)
         finally:
             entry.close()
 
@@ -364,11 +369,7 @@ class Container:
         if manager.is_frozen():
             manager.thaw()
         try:
-            code = None
-            if fd >= 0:
-                code = _native.wait(fd, EXIT_DEADLINE_S)
-            else:
-                wait_gone(record, EXIT_DEADLINE_S)
+            code = self._wait_end(record, fd, manager)
         except TimeoutError:
             raise OcirunError(
                 f"init (pid {self.pid}) does not end after SIGKILL within {EXIT_DEADLINE_S:g} s",
@@ -377,6 +378,19 @@ class Container:
             ) from None
         if self._exit_code is None and code is not None:
             self._exit_code = exit_code(code)
+
+    def _wait_end(self, record: Record, fd: int, manager: CgroupManager) -> int | None:
+        """Wait for init, which was killed, and return its wait status if that is known.  Raises TimeoutError."""
+        if fd < 0:
+            wait_gone(record, EXIT_DEADLINE_S)
+            return None
+        try:
+            return _native.wait(fd, FROZEN_AFTER_S)
+        except TimeoutError:
+            # A cgroup of version 1 keeps even SIGKILL from what it froze, and the container may have made one.
+            if manager.paths():
+                manager.kill_all(SIGKILL)
+            return _native.wait(fd, EXIT_DEADLINE_S)
 
     def run_poststop(self, record: Record, error: HookError | None = None) -> None:
         """Run the poststop hooks of a record.  Failures become notes of *error*, or warnings of the runtime."""

@@ -62,7 +62,9 @@ def _frozen_files(cgroup: CgroupManager) -> list[list[str]]:
     result = []
     for hierarchy in cgroup.paths():
         if "freezer" in hierarchy.controllers:
-            result.append([f"{hierarchy.directory}/freezer.state", "FROZEN"])
+            # Not freezer.state: that is FREEZING until the last task is, and what `pause` left when it was killed then
+            # must be known to `resume`.
+            result.append([f"{hierarchy.directory}/freezer.self_freezing", "1"])
         if hierarchy.version == 2:
             result.append([f"{hierarchy.directory}/cgroup.freeze", "1"])
     return result

@@ -293,29 +293,35 @@ class CgroupfsManager:
 
     def thaw(self) -> None:
         """See CgroupManager."""
-        index, version = self._freezer()
-        (unified if version == 2 else legacy).thaw(self._fd(index))
+        self._freezer()
+        # On a hybrid host somebody else may have used the other freezer.
+        for index, hierarchy in self._freezers():
+            (unified if hierarchy.version == 2 else legacy).thaw(self._fd(index))
 
     def is_frozen(self) -> bool:
         """See CgroupManager."""
-        try:
-            index, version = self._freezer()
-            # By its path: `state` needs nothing else of the directory.
-            prefix = f"{self._hierarchies[index].directory}/"
-            return unified.is_frozen(prefix) if version == 2 else legacy.is_frozen(prefix)
-        except (CgroupError, FileNotFoundError):
-            return False
-        except OSError as error:
-            if error.errno == ENODEV:
-                return False
-            raise failure("read the freezer state", error) from error
+        for _, hierarchy in self._freezers():
+            prefix = f"{hierarchy.directory}/"
+            try:
+                if (unified if hierarchy.version == 2 else legacy).is_frozen(prefix):
+                    return True
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                if error.errno != ENODEV:
+                    raise failure("read the freezer state", error) from error
+        return False
+
+    def _freezers(self) -> list[tuple[int, Hierarchy]]:
+        return [
+            (index, hierarchy)
+            for index, hierarchy in enumerate(self._hierarchies)
+            if index not in self._gone and (hierarchy.version == 2 or "freezer" in hierarchy.controllers)
+        ]
 
     def _freezer(self) -> tuple[int, int]:
-        for index, hierarchy in enumerate(self._hierarchies):
-            if index not in self._gone and (
-                hierarchy.version == 2 or "freezer" in hierarchy.controllers
-            ):
-                return index, hierarchy.version
+        for index, hierarchy in self._freezers():
+            return index, hierarchy.version
         raise CgroupError("the container has no cgroup that can be frozen", op="freeze", hint=_delegation_hint())
 
     def _first(self) -> int:

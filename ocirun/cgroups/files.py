@@ -16,7 +16,7 @@ from ocirun.errors import CgroupError, errno_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _MOVE_DEADLINE_S = 0.15
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
@@ -198,6 +198,14 @@ def move_process(path: str, pid: int, directory: int, name: str) -> None:
                 hint = "the process is gone"
             raise failure(f"write {name}/{path} = {pid}", error, hint=hint) from error
         return
+
+
+def thaw_after(error: BaseException, thaw: Callable[[int], None], directory: int) -> None:
+    """Undo a freezing that *error* ended; a failure becomes a note of it."""
+    try:
+        thaw(directory)
+    except CgroupError as another:
+        error.add_note(f"while thawing again: {another}")
 
 
 class Backoff:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ocirun.errors import CgroupError
 
-from .files import Backoff, descend, failure, read_file, write_file
+from .files import Backoff, descend, failure, read_file, thaw_after, write_file
 
 FREEZER_STATE = "freezer.state"
 
@@ -23,7 +23,7 @@ def is_frozen(prefix: str, directory: int | None = None) -> bool:
 def freeze(directory: int, deadline_s: float) -> None:
     """Freeze all tasks of the cgroup and of those below it, and wait until they are.
 
-    Errors: CgroupError after the deadline; the cgroup is thawed again then.
+    Errors: CgroupError, after the deadline too; whatever is raised, the cgroup is thawed again then.
     """
     backoff = Backoff(deadline_s)
     try:
@@ -34,12 +34,12 @@ def freeze(directory: int, deadline_s: float) -> None:
             if read_file(FREEZER_STATE, directory) == "FROZEN":
                 return
             if not backoff.wait():
-                break
-    except OSError as error:
-        thaw(directory)
-        raise failure("write freezer.state = FROZEN", error) from error
-    thaw(directory)
-    raise CgroupError(f"the cgroup did not freeze within {deadline_s:g} s", op="freeze")
+                raise CgroupError(f"the cgroup did not freeze within {deadline_s:g} s", op="freeze")
+    except BaseException as error:
+        thaw_after(error, thaw, directory)
+        if isinstance(error, OSError):
+            raise failure("write freezer.state = FROZEN", error) from error
+        raise
 
 
 def thaw(directory: int) -> None:

@@ -10,7 +10,7 @@ from errno import ENOENT, EOPNOTSUPP
 
 from ocirun.errors import CgroupError
 
-from .files import Backoff, descend, failure, flat_value, open_directory, read_file, write_file
+from .files import Backoff, descend, failure, flat_value, open_directory, read_file, thaw_after, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,16 +35,17 @@ def is_frozen(prefix: str, directory: int | None = None) -> bool:
 def freeze(directory: int, deadline_s: float) -> None:
     """Freeze all processes of the cgroup and of those below it, and wait until they are.
 
-    Errors: CgroupError after the deadline; the cgroup is thawed again then.
+    Errors: CgroupError, after the deadline too; whatever is raised, the cgroup is thawed again then.
     """
     try:
         write_file("cgroup.freeze", "1", directory)
-        if wait_for_event(directory, "frozen", "1", deadline_s):
-            return
-    except OSError as error:
-        raise failure("write cgroup.freeze = 1", error) from error
-    thaw(directory)
-    raise CgroupError(f"the cgroup did not freeze within {deadline_s:g} s", op="freeze")
+        if not wait_for_event(directory, "frozen", "1", deadline_s):
+            raise CgroupError(f"the cgroup did not freeze within {deadline_s:g} s", op="freeze")
+    except BaseException as error:
+        thaw_after(error, thaw, directory)
+        if isinstance(error, OSError):
+            raise failure("write cgroup.freeze = 1", error) from error
+        raise
 
 
 def thaw(directory: int) -> None:

@@ -7,7 +7,7 @@ import os
 
 from ocirun.cli import print_text, report_warnings
 from ocirun.cli.parser import UsageError
-from ocirun.cli.signals import parse_signal, raise_at_termination
+from ocirun.cli.signals import parse_signal, raise_at_once, raise_at_termination
 from ocirun.errors import ContainerNotFound, OcirunError
 
 TYPE_CHECKING = False
@@ -87,7 +87,8 @@ def delete(invocation: Invocation, runtime: Runtime) -> int:
 
 
 def pause(invocation: Invocation, runtime: Runtime) -> int:
-    """The command `pause`."""
+    """The command `pause`.  A signal that asks to end thaws what was frozen so far."""
+    raise_at_once()
     runtime.load(invocation.arguments[0]).pause()
     return 0
 

@@ -74,6 +74,22 @@ def raise_at_termination() -> None:
         _signal.signal(number, interrupt)
 
 
+def raise_at_once() -> None:
+    """The same for a command that makes nothing which could be lost between two steps: it need not wait for a wait."""
+    import _signal
+
+    for number in _not_ignored(TERMINATING):
+        _signal.signal(number, _interrupt_at_once)
+
+
+def _interrupt_at_once(number: int, _frame: FrameType | None) -> None:
+    import _signal
+
+    for each in TERMINATING:
+        _signal.signal(each, _signal.SIG_IGN)
+    raise Interrupted(number)
+
+
 def interrupt(number: int, frame: FrameType | None) -> None:
     """Raise Interrupted if the library waits just now, else put it off: SIGALRM comes a moment later.
 

@@ -58,8 +58,10 @@ class Cycle:
         if verb == "create":
             return
         container = self.runtime.create(self.bundle)
-        if verb in ("delete", "kill"):
+        if verb in ("delete", "kill", "pause", "resume"):
             container.start().line()
+        if verb == "resume":
+            self.runtime.call("pause", container.id).ok()
         if verb == "delete":
             container.kill(9).ok()
             container.wait()
@@ -75,7 +77,9 @@ class Cycle:
         runtime, name = self.runtime, self.bundle.id
         state = runtime.call("state", name, timeout=5)
         if state.rc == 0:
-            json.loads(state.stdout)
+            if json.loads(state.stdout)["status"] == "paused":
+                runtime.call("resume", name, timeout=5).ok()
+                assert runtime.state(name)["status"] == "running"
         else:
             state.refused("does not exist")
         json.loads(runtime.call("list", "--format", "json", timeout=5).ok().stdout)
@@ -92,13 +96,16 @@ class Cycle:
 # only create has processes beside the command's own
 SWEEPS = [
     *(("create", victim) for victim in ("parent", "init", "both")),
-    *((verb, "parent") for verb in ("start", "kill", "delete", "delete --force")),
+    *((verb, "parent") for verb in ("start", "kill", "delete", "delete --force", "pause", "resume")),
 ]
 
 
 @pytest.mark.parametrize(("verb", "victim"), SWEEPS)
 def test_kill_everywhere(runtime: RuntimeCommand, bundle: Bundle, workdir: Path, verb: str, victim: str) -> None:
-    """R-01: after SIGKILL at any call state and list work, delete --force leaves nothing, the ID is free."""
+    """R-01: after SIGKILL at any call state and list work, delete --force leaves nothing, the ID is free.
+
+    A container that is paused then can be resumed.
+    """
     sweep(runtime, bundle.linux(resources={"pids": {"limit": 50}}), workdir, verb, victim)
 
 

@@ -167,7 +167,9 @@ TABLE: dict[str, dict[str, tuple[bool, tuple[str, ...]]]] = {
 }
 
 
-@pytest.mark.parametrize("status", ["created", "running", "paused", "stopped", "missing"])
+@pytest.mark.parametrize(
+    "status", ["created", "running", pytest.param("paused", marks=pytest.mark.vm), "stopped", "missing"]
+)
 @pytest.mark.parametrize("operation", list(TABLE))
 def test_operation_in_status(runtime: RuntimeCommand, sleeper: Bundle, operation: str, status: str) -> None:
     """Each operation works or is refused with the right words, and a refusal changes nothing."""
