@@ -16,6 +16,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ocirun.cgroups.stats import Stats
     from ocirun.container import Container
     from ocirun.errors import (
         BundleError,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         StateError,
         UnsupportedFeature,
     )
+    from ocirun.events import Event, EventStream
     from ocirun.host import HostFacts
     from ocirun.plan.build import Plan
     from ocirun.runtime import Runtime
@@ -53,19 +55,23 @@ _ERRORS = (
 )  # fmt: skip
 _HOMES = {
     "Container": "ocirun.container",
+    "Event": "ocirun.events",
+    "EventStream": "ocirun.events",
     "HostFacts": "ocirun.host",
     "Plan": "ocirun.plan.build",
     "Runtime": "ocirun.runtime",
     "State": "ocirun.spec.state",
+    "Stats": "ocirun.cgroups.stats",
     "validate_bundle": "ocirun.validate",
     **dict.fromkeys(_ERRORS, "ocirun.errors"),
 }
 
 __all__ = [
     "BundleError", "Busy", "CgroupError", "Container", "ContainerExists", "ContainerNotFound",
-    "ContainerNotRunning", "CorruptState", "DeadlineExceeded", "HookError", "HostFacts", "InitDied", "InitError",
-    "InternalError", "InvalidConfig", "InvalidContainerId", "InvalidStatus", "KernelError", "OcirunError", "Plan",
-    "Problem", "Runtime", "State", "StateError", "UnsupportedFeature", "validate_bundle",
+    "ContainerNotRunning", "CorruptState", "DeadlineExceeded", "Event", "EventStream", "HookError", "HostFacts",
+    "InitDied", "InitError", "InternalError", "InvalidConfig", "InvalidContainerId", "InvalidStatus", "KernelError",
+    "OcirunError", "Plan", "Problem", "Runtime", "State", "StateError", "Stats", "UnsupportedFeature",
+    "validate_bundle",
 ]  # fmt: skip
 
 

@@ -20,9 +20,9 @@ from ocirun.errors import (
     KernelError,
     OcirunError,
 )
-from ocirun.identity import is_this_boot, open_pidfd, signal_process, wait_gone
+from ocirun.identity import exit_code, is_this_boot, open_pidfd, signal_process, wait_end
 from ocirun.notify import NotifyProxy
-from ocirun.spec.state import CREATED, PAUSED, RUNNING, STOPPED, hook_state
+from ocirun.spec.state import CREATED, CREATING, PAUSED, RUNNING, STOPPED, hook_state
 from ocirun.store import NOTIFY_DIRECTORY, START_SOCKET
 
 TYPE_CHECKING = False
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from ocirun.cgroups import CgroupManager
+    from ocirun.cgroups.stats import Stats
+    from ocirun.events import EventStream
     from ocirun.runtime import Runtime
     from ocirun.spec.model import Hook
     from ocirun.spec.state import State
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
 SIGKILL = 9
 START_DEADLINE_S = 60.0
 EXIT_DEADLINE_S = 10.0
-FROZEN_AFTER_S = 0.5  # nothing else takes that long to die
 
 
 class Container:
@@ -369,7 +370,7 @@ class Container:
         if manager.is_frozen():
             manager.thaw()
         try:
-            code = self._wait_end(record, fd, manager)
+            code = wait_end(record, fd, EXIT_DEADLINE_S, manager)
         except TimeoutError:
             raise OcirunError(
                 f"init (pid {self.pid}) does not end after SIGKILL within {EXIT_DEADLINE_S:g} s",
@@ -378,19 +379,6 @@ class Container:
             ) from None
         if self._exit_code is None and code is not None:
             self._exit_code = exit_code(code)
-
-    def _wait_end(self, record: Record, fd: int, manager: CgroupManager) -> int | None:
-        """Wait for init, which was killed, and return its wait status if that is known.  Raises TimeoutError."""
-        if fd < 0:
-            wait_gone(record, EXIT_DEADLINE_S)
-            return None
-        try:
-            return _native.wait(fd, FROZEN_AFTER_S)
-        except TimeoutError:
-            # A cgroup of version 1 keeps even SIGKILL from what it froze, and the container may have made one.
-            if manager.paths():
-                manager.kill_all(SIGKILL)
-            return _native.wait(fd, EXIT_DEADLINE_S)
 
     def run_poststop(self, record: Record, error: HookError | None = None) -> None:
         """Run the poststop hooks of a record.  Failures become notes of *error*, or warnings of the runtime."""
@@ -429,15 +417,56 @@ class Container:
         self._exit_code = exit_code(result)
         return self._exit_code
 
+    def stats(self) -> Stats:
+        """Return what the container uses, in the shape that runc prints; a key that is not there is not known.
+
+        Also of a paused or stopped one, as long as its cgroups are there.  Errors: CgroupError
+        """
+        from ocirun.usage import stats_of
+
+        return stats_of(self._record())
+
+    def events(self, interval: float | None = 5.0, *, consumer: int = -1) -> EventStream:
+        """Return what happens from now on: lack of memory, and statistics every *interval* seconds (None: never).
+
+        *consumer* is a borrowed descriptor to which somebody else writes the events; when nobody reads that any more,
+        BrokenPipeError ends the wait.  Errors: InvalidStatus, ContainerNotRunning, ValueError for an interval of 0 or
+        less.
+        """
+        from ocirun.events import EventStream
+
+        if interval is not None and not interval > 0:
+            raise ValueError("duration interval must be greater than 0")
+        entry = self._open()
+        try:
+            record = entry.read_record()
+            now, _ = status.compute(entry, record)
+            pidfd = -1 if now == STOPPED else open_pidfd(record)
+        finally:
+            entry.close()
+        if pidfd < 0:
+            words = "container not running" if now != CREATING else "the container is being created"
+            raise ContainerNotRunning(words, status=now, container_id=self.id)
+        return EventStream(record, pidfd, interval, consumer)
+
+    def processes(self) -> list[int]:
+        """Return the pids of the container's processes, sorted, as the caller's pid namespace sees them.
+
+        Those that have none there are left out.  Errors: CgroupError if the container has no cgroup.
+        """
+        from ocirun.usage import processes_of
+
+        return processes_of(self._record())
+
+    def _record(self) -> Record:
+        entry = self._open()
+        try:
+            return entry.read_record()
+        finally:
+            entry.close()
+
     def _open(self) -> Entry:
         return self._runtime.store.open(self.id)
-
-
-def exit_code(wait_status: int) -> int:
-    """Return what a shell would call the exit status: 128 + N for signal N."""
-    if os.WIFSIGNALED(wait_status):
-        return 128 + os.WTERMSIG(wait_status)
-    return os.WEXITSTATUS(wait_status)
 
 
 def with_manager(record: Record, use: Callable[[CgroupManager], None]) -> None:

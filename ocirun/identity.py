@@ -14,7 +14,11 @@ from ocirun.errors import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ocirun.cgroups import CgroupManager
     from ocirun.store import Record
+
+_SIGKILL = 9
+_FROZEN_AFTER_S = 0.5  # nothing else takes that long to die
 
 
 def is_this_boot(record: Record) -> bool:
@@ -69,7 +73,26 @@ def signal_process(record: Record, signal: int) -> None:
     os.kill(init["pid"], signal)
 
 
-def wait_gone(record: Record, timeout_s: float) -> None:
+def wait_end(record: Record, pidfd: int, timeout_s: float, cgroup: CgroupManager) -> int | None:
+    """Wait for the process, which was killed, to end; returns its wait status as far as that is known.
+
+    Raises TimeoutError.
+    """
+    from ocirun._native import wait
+
+    if pidfd < 0:
+        _wait_gone(record, timeout_s)
+        return None
+    try:
+        return wait(pidfd, _FROZEN_AFTER_S)
+    except TimeoutError:
+        # A cgroup of version 1 keeps even SIGKILL from what it froze, and the container may have made one.
+        if cgroup.paths():
+            cgroup.kill_all(_SIGKILL)
+        return wait(pidfd, timeout_s)
+
+
+def _wait_gone(record: Record, timeout_s: float) -> None:
     """Wait for the process to end where there are no pidfds.  Raises TimeoutError."""
     import time
 
@@ -79,3 +102,10 @@ def wait_gone(record: Record, timeout_s: float) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError
         time.sleep(0.005)
+
+
+def exit_code(wait_status: int) -> int:
+    """Return what a shell would call the exit status: 128 + N for signal N."""
+    if os.WIFSIGNALED(wait_status):
+        return 128 + os.WTERMSIG(wait_status)
+    return os.WEXITSTATUS(wait_status)

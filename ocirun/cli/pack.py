@@ -52,6 +52,7 @@ PACKS = {
         "ocirun.cgroups.resources",
         "ocirun.cgroups.settings",
     ),
+    "_packed_watch.py": ("ocirun.cli.processes", "ocirun.cli.events", "ocirun.cgroups.legacy_stats"),
 }
 #: What `import NAME` becomes.
 STAND_INS = {"os": "from ocirun.cli import light_os as os", "stat": "import _stat as stat"}

@@ -76,9 +76,19 @@ def parse(words: Sequence[str], into: Invocation) -> None:
     if command is None:
         raise UsageError(f"unknown command {name!r}", hint="`ocirun --help` lists the commands")
     into.command = command
-    _take_options(left, ((*command.options, HELP), GLOBAL_OPTIONS), into.arguments, into)
+    tables = ((*command.options, HELP), GLOBAL_OPTIONS)
+    if _passes_words_on(command):
+        _take_options(left, tables, None, into)
+        into.arguments += left
+    else:
+        _take_options(left, tables, into.arguments, into)
     if not into.asks:
         _check_arguments(command, into.arguments)
+
+
+def _passes_words_on(command: Command) -> bool:
+    """Say whether what follows the first argument, options and all, is another program's."""
+    return command.arguments[-1:] != () and command.arguments[-1].endswith("...]")
 
 
 def _take_options(
@@ -163,7 +173,7 @@ def _check_arguments(command: Command, given: Sequence[str]) -> None:
     for position, name in enumerate(command.arguments):
         if position >= len(given) and not name.startswith("["):
             raise UsageError(f"the argument {name} is missing", hint=hint)
-    if len(given) > len(command.arguments):
+    if len(given) > len(command.arguments) and not _passes_words_on(command):
         raise UsageError(f"one argument too many: {given[len(command.arguments)]!r}", hint=hint)
 
 

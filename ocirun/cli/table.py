@@ -39,6 +39,7 @@ class Option:
 class Command:
     """A command: the module and function that run it, and the arguments that it takes, optional ones in brackets.
 
+    After one that ends with "...]" everything behind the first argument belongs to another program.
     `needs_root` says whether it works on the containers of a state root.
     """
 
@@ -218,6 +219,32 @@ COMMANDS = (
     Command("update", "change the limits of a container", "update", ("ID",), _UPDATE_OPTIONS),
     Command("pause", "freeze the processes of a container", "lifecycle", ("ID",)),
     Command("resume", "let the processes of a paused container go on", "lifecycle", ("ID",)),
+    Command(
+        "ps",
+        "list the processes of a container",
+        "processes",
+        ("ID", "[PS OPTION...]"),
+        (
+            Option(
+                "format",
+                "what ps(1) prints of them, or an array of pids",
+                short="f",
+                value="FORMAT",
+                choices=("table", "json"),
+                default="table",
+            ),
+        ),
+    ),
+    Command(
+        "events",
+        "print what happens to a container, one JSON object a line",
+        "events",
+        ("ID",),
+        (
+            Option("interval", "time between statistics, such as 500ms or 1m30s", value="TIME", default="5s"),
+            Option("stats", "print statistics once"),
+        ),
+    ),
     Command(
         "features",
         "print what ocirun supports",

@@ -112,6 +112,10 @@ def test_life_of_a_container(
         ("state", sleeper.id),
         ("start", sleeper.id),
         ("kill", sleeper.id, "USR1"),
+        ("pause", sleeper.id),
+        ("resume", sleeper.id),
+        ("ps", "--format", "json", sleeper.id),
+        ("events", "--stats", sleeper.id),
         ("delete", "--force", sleeper.id),
         ("run", "--detach", "--bundle", str(sleeper.path), sleeper.id),
         ("delete", "--force", sleeper.id),
@@ -121,7 +125,7 @@ def test_life_of_a_container(
         check_packed(names, packed)
         if words[0] == "state":
             assert not [name for name in names if name.startswith(NOT_FOR_QUESTIONS)]
-        if words[0] in ("start", "kill", "delete"):
+        if words[0] in ("start", "kill", "delete", "pause", "resume", "ps", "events"):
             assert not [name for name in names if name.startswith(("ocirun.plan.build", "ocirun.create", "ocirun.spec.model"))]
 
 

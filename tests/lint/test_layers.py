@@ -20,9 +20,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "version"),
     ("strict_json", "procfs", "_native", "subids"),
     ("spec", "host", "bundle"),
-    ("plan", "cgroups", "store", "state_root", "notify", "netlink", "rdt"),
-    ("init", "identity", "validate"),
-    ("hooks", "idmap", "status", "inputs", "intent", "netdev", "update"),
+    ("plan", "cgroups", "store", "state_root", "notify", "netlink", "rdt", "rdt_stats", "identity"),
+    ("init", "validate", "usage"),
+    ("hooks", "idmap", "status", "inputs", "intent", "netdev", "update", "events"),
     ("create", "container", "features", "probe"),
     ("dry_run",),
     ("runtime",),
@@ -71,7 +71,7 @@ FORBIDDEN_CALLS = {
     "shutil": {"rmtree"},
 }  # fmt: skip
 # The command is its own process: it may.  The library may not.
-ONLY_THE_LIBRARY = {"chdir", "dup2", "umask", "wait", "waitpid", "pthread_sigmask", "set_wakeup_fd", "setitimer", "signal"}
+ONLY_THE_LIBRARY = {"chdir", "dup2", "posix_spawnp", "umask", "wait", "waitpid", "pthread_sigmask", "set_wakeup_fd", "setitimer", "signal"}
 
 
 def sources() -> list[Path]:
