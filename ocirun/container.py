@@ -263,19 +263,19 @@ class Container:
     def kill(self, signal: int, *, all: bool = False) -> None:  # noqa: A002  # the name of the option
         """Send a signal to the container's process, or with `all` to every process of the container.
 
-        Errors: ContainerNotRunning (with `all` a stopped container is no error), KernelError.
+        Without a cgroup SIGKILL reaches all processes through init alone, by the container's pid namespace.
+        Errors: ContainerNotRunning (with `all` a stopped container is no error), KernelError, CgroupError.
         """
         entry = self._open()
         try:
             record = entry.read_record()
             now, _ = status.compute(entry, record)
-            if all:
-                with_manager(record, lambda manager: manager.kill_all(signal))
-                return
-            if signal == SIGKILL and not record["ownPidNamespace"]:
+            own_pids = record["ownPidNamespace"]
+            if all or (signal == SIGKILL and not own_pids):
                 # Without a pid namespace of its own the death of init does not take the others along.
-                with_manager(record, lambda manager: manager.kill_all(signal))
-                if now != STOPPED:
+                is_needed = all and now != STOPPED and not (signal == SIGKILL and own_pids)
+                done = self._kill_all(record, signal, is_needed=is_needed)
+                if (done and now != STOPPED) or (all and now == STOPPED):
                     return
             if now == STOPPED:
                 raise ContainerNotRunning("container not running", status=now, container_id=self.id)
@@ -285,6 +285,17 @@ class Container:
                 with_manager(record, lambda manager: manager.thaw())
         finally:
             entry.close()
+
+    def _kill_all(self, record: Record, signal: int, *, is_needed: bool) -> bool:
+        """Signal all processes of the cgroup; False without one, which is an error where nothing else can do it."""
+        manager = open_manager("", "", self.id, None, record["cgroup"])
+        try:
+            if not is_needed and not manager.paths():
+                return False
+            manager.kill_all(signal)
+            return True
+        finally:
+            manager.close()
 
     def _signal(self, record: Record, signal: int) -> None:
         try:

@@ -121,7 +121,7 @@ def discover(
 
     In version 2 "own cgroup" means its parent, unless it is the root: the own cgroup holds
     processes (us), and then the kernel lets it have no children with controllers.  runc does the
-    same.
+    same.  Where only its own may be written by the caller, it is that one.
 
     Spec: config-linux.md#cgroups-path
     Errors: CgroupError for a path with `..`, NUL or a newline, a path that is the root itself, or
@@ -286,7 +286,17 @@ def _base(own_path: str, mount: CgroupMount) -> list[str]:
     components = [part for part in own_path[len(root) :].split("/") if part]
     if ".." in components:  # we are outside of our cgroup namespace's root
         return []
-    return components[:-1] if mount.version == 2 else components
+    if mount.version == 1:
+        return components
+    above = components[:-1]
+    if components and not _may_make(mount, above) and _may_make(mount, components):
+        # A service of systemd's with User= and Delegate=: what is above it is not the user's.
+        return components
+    return above
+
+
+def _may_make(mount: CgroupMount, components: Sequence[str]) -> bool:
+    return os.access("/".join([mount.mount_point, *components]), os.W_OK)
 
 
 def _one_mount_each(found: list[Hierarchy]) -> list[Hierarchy]:

@@ -17,7 +17,7 @@ from support.bundle import Bundle
 from support.command import RuntimeCommand
 from support.user import FIRST_SUBORDINATE, GID, SUBORDINATES, UID, User, is_kept, single, subordinate
 
-pytestmark = [pytest.mark.root, pytest.mark.userns, pytest.mark.vm]
+pytestmark = [pytest.mark.root, pytest.mark.userns]
 MkBundle = Callable[..., Bundle]
 ONLY_OURS = pytest.mark.ocirun_only("about our own messages")
 MAPS = ["read", "/proc/self/uid_map"], ["read", "/proc/self/gid_map"], ["read", "/proc/self/setgroups"]
@@ -201,6 +201,7 @@ def test_groups_are_kept_on_demand(runtime: RuntimeCommand, user: User, bundle: 
 # ---- life --------------------------------------------------------------------------------------
 
 
+@pytest.mark.vm
 def test_life(rootless: RuntimeCommand, own_bundle: Bundle) -> None:
     """All commands of a container's life work without root."""
     container = rootless.create(own_bundle.seq("ready", ["wait-signal", "TERM"]))

@@ -24,7 +24,7 @@ from support.report import mounts
 from support.terminal import ConsoleSocket, read_terminal
 from support.user import FIRST_SUBORDINATE, GID, UID, User, delegate, subordinate
 
-pytestmark = [pytest.mark.root, pytest.mark.userns, pytest.mark.vm]
+pytestmark = [pytest.mark.root, pytest.mark.userns]
 MkBundle = Callable[..., Bundle]
 ONLY_OURS = pytest.mark.ocirun_only("about our own messages, or what the peers do not do")
 DEFAULT_NODES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
@@ -139,6 +139,7 @@ def test_binds_of_what_the_user_can_reach(rootless: RuntimeCommand, user: User, 
     assert result.outcomes("create") == {"/data/new": "EROFS"}
 
 
+@ONLY_OURS
 def test_subordinate_root_reaches_the_bundle(rootless: RuntimeCommand, user: User, bundle: Bundle) -> None:
     """The container's root may be nobody outside: paths are walked as the user, who may go where it may not."""
     mapping = [{"containerID": 0, "hostID": FIRST_SUBORDINATE, "size": 1000}]
@@ -213,6 +214,7 @@ def test_id_mapped_mount(rootless: RuntimeCommand, own_bundle: Bundle) -> None:
 # ---- cgroups -----------------------------------------------------------------------------------
 
 
+@pytest.mark.vm
 @ONLY_OURS
 def test_limits_without_a_cgroup(rootless: RuntimeCommand, own_bundle: Bundle) -> None:
     """A limit that nothing would hold is refused, with what root can do about it; without limits there is no cgroup."""
@@ -227,6 +229,7 @@ def test_limits_without_a_cgroup(rootless: RuntimeCommand, own_bundle: Bundle) -
     assert cgroups() == set()
 
 
+@pytest.mark.vm
 @ONLY_OURS
 def test_a_cgroup_that_is_named_must_be(rootless: RuntimeCommand, own_bundle: Bundle) -> None:
     """Who names a cgroup gets it, or an error; --rootless says whether none may do where none is named."""
@@ -250,6 +253,22 @@ def test_commands_without_a_cgroup(rootless: RuntimeCommand, own_bundle: Bundle)
     container.delete().ok()
 
 
+@ONLY_OURS
+def test_kill_without_a_cgroup(rootless: RuntimeCommand, mkrootless: MkBundle) -> None:
+    """SIGKILL always ends the container; other signals for all need a cgroup, but not once it has stopped."""
+    for without, options in ((("pid",), ()), ((), ("--all",))):
+        bundle = mkrootless().namespaces(without=without).without_mount("/proc").seq("ready", ["sleep", 100])
+        if without:
+            bundle.mount("/proc", "bind", "/proc", "rbind")
+        container = rootless.create(bundle).start()
+        container.line()
+        container.kill("TERM", "--all").refused("no cgroup", "hint:")
+        container.kill("KILL", *options).ok()
+        assert container.wait() == 137
+        container.kill("KILL", "--all").ok()
+        container.delete().ok()
+
+
 @pytest.fixture
 def delegated() -> Iterator[list[Path]]:
     """Cgroups that root gave to the user: everywhere on version 2, of version 1 the hierarchies pids and freezer."""
@@ -266,6 +285,7 @@ def delegated() -> Iterator[list[Path]]:
         path.rmdir()
 
 
+@pytest.mark.vm
 @pytest.mark.peer_fails(runc="makes no use of a part of version 1", crun="the same")
 def test_delegated_cgroup(
     runtime: RuntimeCommand, user: User, own_bundle: Bundle, delegated: list[Path]
@@ -292,6 +312,29 @@ def test_delegated_cgroup(
         rootless.run(own_bundle).refused("/linux/resources/cpu/shares", "hint:")
 
 
+@pytest.mark.vm
+@ONLY_OURS
+def test_only_ones_own_cgroup(runtime: RuntimeCommand, user: User, own_bundle: Bundle) -> None:
+    """As in a service with User= and Delegate=: the container is below, to be frozen and killed, if not limited."""
+    top = ROOT if PURE else ROOT / "unified"
+    own = top / unique("service")
+    delegate(own, below=False)
+    enter = f"echo 0 >{own}/cgroup.procs"
+    rootless = user.runtime(runtime, *user.words(before=("sh", "-c", f'{enter}; exec "$@"', "sh")))
+    try:
+        container = rootless.create(own_bundle.seq("ready", ["sleep", 100])).start()
+        container.line()
+        assert f"0::/{own.name}/{own_bundle.id}\n" in Path(f"/proc/{container.pid}/cgroup").read_text()
+        rootless.call("pause", own_bundle.id).ok()
+        container.delete("--force").ok()
+        container.wait()
+        own_bundle.again().linux(resources={"pids": {"limit": 5}})
+        rootless.run(own_bundle).refused("/linux/resources/pids/limit", "hint:")
+    finally:
+        own.rmdir()
+
+
+@pytest.mark.vm
 @ONLY_OURS
 @pytest.mark.parametrize("own_namespace", [True, False])
 @pytest.mark.parametrize("sys", ["sysfs", "rbind", "none"])

@@ -105,10 +105,10 @@ def subordinate(bundle: Bundle) -> Bundle:
     return bundle.namespaces("user").linux(uidMappings=mappings, gidMappings=mappings)
 
 
-def delegate(path: Path) -> Path:
+def delegate(path: Path, *, below: bool = True) -> Path:
     """Make a cgroup and give it to the user, with one below it for the user's own processes, which is returned."""
     session = path / "session"
-    for directory in (path, session):
+    for directory in (path, session) if below else (path,):
         directory.mkdir()
         os.chown(directory, UID, GID)
         for name in DELEGATED:
