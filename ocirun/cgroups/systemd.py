@@ -219,11 +219,15 @@ class SystemdManager:
         """Say which annotation an error is about, if systemd's words name its property."""
         from .unit_annotations import PREFIX, annotation_pointer
 
-        words = error.message.replace(",", " ").split()
-        for key in self._annotations:
+        words = error.message.replace(",", " ").replace(":", " ").split()
+        given = [key for key in self._annotations if key.startswith(PREFIX)]
+        for key in given:
             name = key.removeprefix(PREFIX)
-            if key.startswith(PREFIX) and (name in words or f"{name.removesuffix('Sec')}USec" in words):
+            if name in words or f"{name.removesuffix('Sec')}USec" in words:
                 _point(error, annotation_pointer(key))
+        if given and "properties" in words:
+            # The type is wrong; whose it is is not said.
+            _point(error, annotation_pointer(given[0]) if len(given) == 1 else "/annotations")
 
     def apply(
         self, resources: Resources | None, in_user_namespace: bool, *, update: bool = False
@@ -275,11 +279,12 @@ class SystemdManager:
 
         files = self._cgroup()
         version, _ = self._ask_manager()
-        io = files.directory_of("io")
+        controller = "blkio" if "blkio" in files.legacy_controllers() else "io"
+        io = files.directory_of(controller)
         limits = limit_properties(
             settings,
             version=version,
-            has_bfq=io is not None and os.access("io.bfq.weight", os.F_OK, dir_fd=io),
+            has_bfq=io is not None and os.access(f"{controller}.bfq.weight", os.F_OK, dir_fd=io),
             cpu_max_now=_cpu_max_now(files),
             is_idle=_is_idle(files),
         )

@@ -59,16 +59,14 @@ class SystemdBus:
         self._serial = 0
         self._replies: dict[int, Any] = {}
         self._removed: list[Any] = []
-        self._parser = Parser()
         self._end_s = monotonic() + _DEADLINE_S
         self._sender: str | None = None
         self._peer = ""
-        self._socket = self._connect(addresses)
-        try:
-            self._greet()
-        except BaseException:
-            self.close()
-            raise
+        pause_s = 0.01
+        while not self._open(addresses):
+            # So many others have a connection at this moment (256 of one user by default).
+            sleep(pause_s)
+            pause_s = min(pause_s * 2, 0.25)
 
     def close(self) -> None:
         """Close the connection."""
@@ -188,6 +186,22 @@ class SystemdBus:
             raise CgroupError(f"D-Bus: send: {error.strerror or error}", op="D-Bus") from error
 
     # The beginning.
+
+    def _open(self, addresses: Sequence[str]) -> bool:
+        """Connect and say hello; False if the bus has no room for us."""
+        self._socket = self._connect(addresses)
+        self._parser = Parser()
+        try:
+            self._greet()
+        except BusError as error:
+            self.close()
+            if error.name != _LIMITS_EXCEEDED or monotonic() > self._end_s:
+                raise
+            return False
+        except BaseException:
+            self.close()
+            raise
+        return True
 
     def _connect(self, addresses: Sequence[str]) -> socket.socket:
         tried = []

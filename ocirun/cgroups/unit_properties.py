@@ -54,8 +54,8 @@ def limit_properties(
 ) -> dict[str, tuple[Property, str]]:
     """Return name -> (property, JSON pointer) for the writes that systemd can know of.
 
-    *version* is systemd's; *has_bfq* whether the cgroup has io.bfq.weight.  *cpu_max_now* is the present quota ("max"
-    for none) and period, of which *settings* may change one alone; *is_idle* whether the cgroup is idle at present.
+    *version* is systemd's; *has_bfq* whether the cgroup has BFQ's file of a weight.  *cpu_max_now* is the present quota
+    ("max" for none) and period, of which *settings* may change one alone; *is_idle* whether the cgroup is idle at present.
 
     What is no number is left to the kernel, which refuses it with a reason.
     """
@@ -77,6 +77,8 @@ def limit_properties(
             idle = setting
         elif file in ("io.bfq.weight", "io.weight"):
             name, content = "IOWeight", _io_weight(file, value, has_bfq)
+        elif file == "blkio.weight":
+            name, content = "BlockIOWeight", _block_io_weight(value, has_bfq)
         if content is not None:
             found[name] = ((name, (signature, content)), setting.pointer)
     found.update(bandwidth.properties(version))
@@ -204,6 +206,14 @@ def _io_weight(file: str, value: str, has_bfq: bool) -> int | None:
     return weight if weight <= 100 else 100 + (weight - 100) * 11
 
 
+def _block_io_weight(value: str, has_bfq: bool) -> int | None:
+    """The same for version 1, where the property ends at 1000: with BFQ systemd cannot keep a weight above 181."""
+    weight = _number(value)
+    if weight is None or not has_bfq or weight <= 100:
+        return weight
+    return min(100 + (weight - 100) * 11, 1000)
+
+
 #: cgroup file -> (property, how its value is read, since which version)
 _LIMITS: dict[str, tuple[str, Callable[[str], int | None], int]] = {
     "memory.max": ("MemoryMax", _limit, 0),
@@ -217,7 +227,6 @@ _LIMITS: dict[str, tuple[str, Callable[[str], int | None], int]] = {
     # version 1
     "memory.limit_in_bytes": ("MemoryLimit", _limit, 0),
     "cpu.shares": ("CPUShares", _shares, 0),
-    "blkio.weight": ("BlockIOWeight", _number, 0),
 }
 _SETS = {"cpuset.cpus": "AllowedCPUs", "cpuset.mems": "AllowedMemoryNodes"}
 

@@ -91,6 +91,8 @@ def test_bfq() -> None:
     for weight in (10, 100, 101, 500, 1000):
         value = properties({"blockIO": {"weight": weight}}, has_bfq=True)["IOWeight"]
         assert (value if value <= 100 else 100 + (value - 100) * 900 // 9900) == weight
+    for weight, expected in ((50, 50), (150, 650), (181, 991), (182, 1000), (1000, 1000)):
+        assert properties({"blockIO": {"weight": weight}}, legacy=True, has_bfq=True) == {"BlockIOWeight": expected}
 
 
 def test_end_of_idleness() -> None:
