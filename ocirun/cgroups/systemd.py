@@ -178,6 +178,10 @@ class SystemdManager:
             ("PIDs", ("au", [pid])),
             *((name, ("b", True)) for name in accounting if name not in given),
         ]
+        if self._layout != "unified":
+            from .unit_properties import device_properties
+
+            properties += device_properties(None, legacy=True)
         if "DefaultDependencies" not in given:
             # With them the scope would be stopped early at shutdown, and start after the whole of basic.target.
             properties.append(("DefaultDependencies", ("b", False)))
@@ -272,7 +276,10 @@ class SystemdManager:
     def _device_properties(self, resources: Resources | None) -> list[Property]:
         from .unit_properties import device_properties
 
-        return [] if self._user else device_properties(_device_lines(resources))
+        if self._user:
+            return []  # his systemd may not load device programs
+        legacy = "devices" in self._cgroup().legacy_controllers()
+        return device_properties(_device_lines(resources), legacy=legacy)
 
     def _set_properties(self, settings: Sequence[Setting], devices: Sequence[Property] = ()) -> None:
         from .unit_properties import limit_properties

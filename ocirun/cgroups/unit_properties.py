@@ -231,13 +231,16 @@ _LIMITS: dict[str, tuple[str, Callable[[str], int | None], int]] = {
 _SETS = {"cpuset.cpus": "AllowedCPUs", "cpuset.mems": "AllowedMemoryNodes"}
 
 
-def device_properties(lines: Sequence[tuple[str, str]] | None) -> list[Property]:
+def device_properties(lines: Sequence[tuple[str, str]] | None, *, legacy: bool = False) -> list[Property]:
     """Return DevicePolicy and DeviceAllow for the lines of `devices.legacy_lines`.
 
     systemd has nothing but a list of what is allowed.  None, or a list of what is denied, is more than it can know:
-    then it shall not filter, and our own filter alone does.
+    then it shall not filter, and our own filter alone does.  With *legacy* (the devices controller of version 1) it is
+    told to allow all: a unit without a list has no cgroup of that controller, and it would remove ours.
     """
     if lines is None or lines[0] != ("devices.deny", "a"):
+        if legacy:
+            return _allowed([("char-*", "rwm"), ("block-*", "rwm")])
         return [("DevicePolicy", ("s", "auto")), ("DeviceAllow", ("a(ss)", []))]
     allowed = []
     for _, line in lines[1:]:
@@ -246,10 +249,14 @@ def device_properties(lines: Sequence[tuple[str, str]] | None) -> list[Property]
         name = {"b": "block", "c": "char"}[kind]
         if minor != "*":
             if major == "*":
-                return device_properties(None)
+                return device_properties(None, legacy=legacy)
             allowed.append((f"/dev/{name}/{major}:{minor}", rights))
         else:
             allowed.append((f"{name}-{major}", rights))
+    return _allowed(allowed)
+
+
+def _allowed(allowed: list[tuple[str, str]]) -> list[Property]:
     return [
         ("DevicePolicy", ("s", "strict")),
         ("DeviceAllow", ("a(ss)", [])),  # empties the list
