@@ -99,6 +99,9 @@ def write_limits(cgroup: Directories, settings: Sequence[Setting]) -> None:
     and idle): which has to come first depends on the present values.  Those refused are tried again
     after the others, as long as that helps.  Errors: CgroupError.
     """
+    if any(setting.file == "cpu.idle" and setting.value == "1" for setting in settings):
+        # An idle group has no weight: the kernel forgets it, and refuses it where systemd has made the group idle.
+        settings = [setting for setting in settings if setting.file != "cpu.weight"]
     while settings:
         refused: list[Setting] = []
         reason: CgroupError | None = None

@@ -150,8 +150,7 @@ def _cpu_unified(found: Settings, cpu: Cpu) -> None:
 
     shares -> cpu.weight (`weight_of_shares`); quota and period -> cpu.max = "<quota or max>
     [<period>]", where the kernel keeps the period if none is given and the present content supplies
-    the quota if only a period is; burst -> cpu.max.burst; idle -> cpu.idle, beside which there is no
-    weight: the kernel forgets it when a group becomes idle.  Realtime runtime and
+    the quota if only a period is; burst -> cpu.max.burst; idle -> cpu.idle.  Realtime runtime and
     period have no equivalent.
     """
     for name, value in (
@@ -162,7 +161,7 @@ def _cpu_unified(found: Settings, cpu: Cpu) -> None:
             found.impossible("cpu", f"/cpu/{name}", "a realtime limit")
     if cpu.idle == 0:
         found.add("cpu", "cpu.idle", cpu.idle, "/cpu/idle")
-    if cpu.shares and not cpu.idle:
+    if cpu.shares:
         found.add("cpu", "cpu.weight", weight_of_shares(cpu.shares), "/cpu/shares")
     if cpu.quota:
         period = f" {cpu.period}" if cpu.period else ""

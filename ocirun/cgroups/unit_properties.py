@@ -55,7 +55,7 @@ def limit_properties(
     """Return name -> (property, JSON pointer) for the writes that systemd can know of.
 
     *version* is systemd's; *has_bfq* whether the cgroup has BFQ's file of a weight.  *cpu_max_now* is the present quota
-    ("max" for none) and period, of which *settings* may change one alone; *is_idle* whether the cgroup is idle at present.
+    ("max" for none) and period, of which *settings* may change one alone; *is_idle* whether the cgroup is idle now.
 
     What is no number is left to the kernel, which refuses it with a reason.
     """
