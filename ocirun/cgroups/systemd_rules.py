@@ -25,7 +25,7 @@ _EXAMPLE_ID = "ID"
 def check_systemd(config: Config, facts: HostFacts) -> list[Problem]:
     """Return all problems of cgroupsPath, of annotations and of device rules, and that there is no systemd to ask."""
     linux = config.linux
-    rootless = facts.euid != 0 or facts.in_user_namespace
+    rootless = facts.rootless
     problems = []
     if not facts.systemd:
         problems.append(Problem("host", CGROUPS_PATH_POINTER, "no systemd is running here"))
