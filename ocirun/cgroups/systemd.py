@@ -409,7 +409,7 @@ class SystemdManager:
         return self._version, self._root
 
     def _connection(self) -> SystemdBus:
-        if self._bus is None:
+        if self._bus is None or self._bus.is_closed:
             from .systemd_bus import SystemdBus
 
             self._bus = SystemdBus(self._addresses)

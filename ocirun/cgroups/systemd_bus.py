@@ -72,6 +72,11 @@ class SystemdBus:
         """Close the connection."""
         self._socket.close()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection has ended: by `close`, by the other side, or because a message is half written."""
+        return self._socket.fileno() < 0
+
     # Calls.
 
     def manager_properties(self, *names: str) -> list[str]:
@@ -173,8 +178,10 @@ class SystemdBus:
         except TimeoutError:
             raise CgroupError(f"systemd did not {what} within {_DEADLINE_S:g} s", op="D-Bus") from None
         except OSError as error:
+            self.close()
             raise CgroupError(f"D-Bus: recv: {error.strerror}", op="D-Bus") from error
         if not data:
+            self.close()
             raise CgroupError(f"D-Bus: the connection was closed; systemd did not {what}", op="D-Bus")
         return data
 
@@ -182,7 +189,10 @@ class SystemdBus:
         try:
             self._socket.settimeout(max(self._end_s - monotonic(), 0.001))
             self._socket.sendall(data)
-        except OSError as error:
+        except BaseException as error:
+            self.close()
+            if not isinstance(error, OSError):
+                raise
             raise CgroupError(f"D-Bus: send: {error.strerror or error}", op="D-Bus") from error
 
     # The beginning.

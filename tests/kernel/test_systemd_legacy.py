@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from support.private_systemd import missing, private_systemd
 
 pytestmark = [pytest.mark.root, pytest.mark.ocirun_only("the names, properties and errors of ocirun")]
 MIB = 1 << 20
+COUNT = int(os.environ.get("OCIRUN_PARALLEL", "20"))
 Run = Callable[..., str]
 
 
@@ -162,3 +165,24 @@ def test_validate(scoped: RuntimeCommand, bundle: Bundle) -> None:
     bundle.namespaces(without=("cgroup",)).mount("/sys/fs/cgroup", "cgroup", "cgroup", "ro").write()
     assert scoped.call("validate", str(bundle.path)).ok().stdout == b""
     assert b"/sys/fs/cgroup/memory/system.slice/ocirun-ID.scope" in scoped.call("plan", "--format", "json", str(bundle.path)).ok().stdout
+
+
+def test_many_at_once(
+    runtime: RuntimeCommand, under: tuple[str, ...], systemctl: Run, bundle: Bundle, workdir: Path
+) -> None:
+    """As tests/library/test_parallel.py, by systemd's own socket: all succeed, and nothing is left."""
+    bundle.seq("ready", "sleep").write()
+    program = Path(__file__).parents[1] / "library/parallel.py"
+    command = [sys.executable, "-P", str(program), str(workdir / "state"), str(bundle.path), "systemd", str(COUNT)]
+    done = subprocess.run(
+        [*under, *command],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OCIRUN_TEST_PREFIX": bundle.id, "PYTHONPATH": str(program.parents[1])},
+    )
+    result = json.loads(done.stdout)
+    print(COUNT, result)
+    assert (result["errors"], result["there"], result["left"]) == ([], COUNT, [])
+    assert bundle.id not in systemctl("list-units", "--all", "--plain", "--no-legend")
+    assert not list(ROOT.glob(f"*/*systemd*/system.slice/*{bundle.id}*"))

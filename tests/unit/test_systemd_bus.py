@@ -16,6 +16,7 @@ from jeepney import HeaderFields, Parser, new_error, new_method_return, new_sign
 from jeepney.wrappers import DBusAddress
 
 from ocirun.cgroups import systemd_bus
+from ocirun.cgroups.systemd import SystemdManager
 from ocirun.cgroups.systemd_bus import BusError, NoBus, SystemdBus
 from ocirun.errors import CgroupError
 
@@ -209,9 +210,25 @@ def test_end_of_the_connection(fake: Callable[..., FakeBus], address: str) -> No
     """A bus that goes away says so."""
     fake(StopUnit=lambda bus, call: bus.connection.shutdown(socket.SHUT_RDWR))
     connection = connect(address)
+    assert not connection.is_closed
     with pytest.raises(CgroupError, match="closed"):
         connection.stop_unit("x")
+    assert connection.is_closed
     connection.close()
+
+
+def test_a_new_connection(fake: Callable[..., FakeBus], address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The manager makes another one where it has lost the first, so that a create that fails can be undone."""
+    bus = fake(StopUnit=lambda bus, call: bus.connection.shutdown(socket.SHUT_RDWR))
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", address)
+    manager = SystemdManager.new("unified", "c1", None, rootless=False, annotations={}, resources=None)
+    first = manager._connection()
+    assert manager._connection() is first
+    with pytest.raises(CgroupError, match="closed"):
+        first.stop_unit("x")
+    assert manager._connection() is not first
+    assert bus.connections == 2
+    manager.close()
 
 
 @pytest.mark.parametrize("greeting", [b"REJECTED EXTERNAL\r\n", b"DATA\r\nREJECTED\r\n", b"x" * 5000, b"\r\n" * 3])
