@@ -7,7 +7,7 @@ afterwards (`events`, a checkpoint) reads the files, and `exec` joins the same c
 
 from __future__ import annotations
 
-from ocirun.errors import InvalidConfig, Problem, UnsupportedFeature
+from ocirun.errors import UnsupportedFeature
 from ocirun.host import HostFacts
 from ocirun.validate import validate_resources
 
@@ -33,10 +33,6 @@ def update(
     """
     facts = HostFacts()
     limits = validate_resources(resources, facts, now=manager.limits_now())
-    if limits.memory is not None and limits.memory.limit == 0:
-        # In a configuration it is a limit like others.  Here others take it for "not set", and it would kill.
-        why = "0 would kill every process: leave it out to keep the limit, -1 lifts it"
-        raise InvalidConfig([Problem("rule", "/memory/limit", why)])
     change = _change_class(record, schemata) if schemata else None
     rootless = facts.euid != 0 or facts.in_user_namespace
     try:

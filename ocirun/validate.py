@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
+#: Of the members of `memory`, in an update.
+_ZERO_IS_UNSET = ("limit", "reservation", "swap", "kernel", "kernel_tcp")
+
 
 def validate_document(data: bytes, facts: HostFacts, cgroup_manager: str = "cgroupfs") -> Config:
     """Decode the bytes of a config.json for the host that *facts* describes, and the cgroup manager that will be used.
@@ -92,10 +95,14 @@ def validate_resources(
 ) -> Resources:
     """Decode a document that is only the object `linux.resources`, as update takes it; or one that is decoded already.
 
-    Pointers are relative to that document.  *now* is what the cgroup has (`CgroupManager.limits_now`).
+    Pointers are relative to that document.  *now* is what the cgroup has (`CgroupManager.limits_now`).  Zero bytes
+    mean "not set": docker sends them for what its user did not name, and a limit of 0 would kill.
     Errors: InvalidConfig
     """
     resources = Resources.decode(_load(source, what, "resources"))
+    for name in _ZERO_IS_UNSET if resources.memory is not None else ():
+        if getattr(resources.memory, name) == 0:
+            setattr(resources.memory, name, None)
     _refuse_any(check_resources(resources, ""))
     _refuse_any(check_resources_here(resources, facts, "", now))
     return resources
