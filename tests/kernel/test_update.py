@@ -317,7 +317,7 @@ def test_limits_are_those_of_runc(runtime: RuntimeCommand, mkbundle: MkBundle, e
             assert found[-1] != before
     finally:
         runc.cleanup()
-    for name in ("cpu.weight", "cpu.weight.nice"):  # runc before 1.3 converts shares by an older formula
+    for name in ("cpu.weight", "cpu.weight.nice"):  # runc 1.1 converts shares by an older formula
         assert (found[0].pop(name, "") != "") == (found[1].pop(name, "") != "") == PURE
     assert found[0] == found[1]
 
