@@ -182,7 +182,10 @@ class HostFacts:
     @property
     def may_set_groups(self) -> bool:
         """False in a user namespace in which setgroups(2) is denied, and with it in all that are made there."""
-        return self._fact("may_set_groups", lambda: _read("/proc/self/setgroups") != "deny")
+        # In the first one nobody can deny it.
+        return self._fact(
+            "may_set_groups", lambda: not self.in_user_namespace or _read("/proc/self/setgroups") != "deny"
+        )
 
     @property
     def newuidmap(self) -> str:

@@ -543,3 +543,15 @@ def test_groups_of_a_joined_user_namespace(rootless: RuntimeCommand, mkrootless:
     bundle.again().namespaces({"type": "network", "path": network})
     assert f"net:[{rootless.report(bundle)['namespaces']['net']}]" == os.readlink(network)
     first.delete("--force").ok()
+
+
+@ONLY_OURS
+@pytest.mark.unified
+def test_cgroup_of_the_runtime_is_read_only(runtime: RuntimeCommand, bundle: Bundle) -> None:
+    """A cgroup namespace without a cgroup of the container's shows the runtime's: to look at."""
+    bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup").args("open", "/sys/fs/cgroup/cgroup.procs", "wronly")
+    result = runtime.run(bundle, options=["--cgroup-manager", "disabled"]).ok()
+    assert set(result.outcomes("open").values()) == {"EROFS"}
+    assert "/mounts/3/options: read-only" in result.stderr
+    result = runtime.run(bundle.again()).ok()
+    assert set(result.outcomes("open").values()) == {"ok"}
