@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PERIOD_US = 100_000
 _SWAP_BELOW_MEMORY = "the limit of memory + swap ({}) is below that of memory ({})"
+_NO_LEAF_WEIGHTS = "the kernel has no leaf weights: they went with CFQ, in Linux 5.0"
 
 # Files of `unified` that are not limits: writing them moves or stops processes or changes the tree.
 _UNIFIED_REFUSED = (
@@ -257,7 +258,8 @@ def _memory_unified(found: Settings, memory: Memory) -> None:
                 "cgroup version 2 limits swap alone: needs memory.limit, to subtract it",
             )
         elif swap < limit:
-            found.refuse(pointer, _SWAP_BELOW_MEMORY.format(swap, limit), gate="rule")
+            # Below the limit that the cgroup has now: the document's own was compared before.
+            found.refuse(pointer, _SWAP_BELOW_MEMORY.format(swap, limit))
         else:
             # Without a memory limit the sum can limit only its swap part.
             found.add("memory", "memory.swap.max", swap - max(limit, 0), pointer)
@@ -291,13 +293,11 @@ def _block_io_legacy(found: Settings, block_io: BlockIo) -> None:
     """Version 1: the fields are files; since Linux 5.0 the weights are BFQ's and it has no leaf
     weights.
     """
-    for value, file, name in (
-        (block_io.weight, "weight", "weight"),
-        (block_io.leaf_weight, "leaf_weight", "leafWeight"),
-    ):
-        if value:
-            fallback = ("blkio.bfq.weight", str(value)) if file == "weight" else None
-            found.add("blkio", f"blkio.{file}", value, f"/blockIO/{name}", fallback)
+    if block_io.leaf_weight:
+        found.refuse("/blockIO/leafWeight", _NO_LEAF_WEIGHTS)
+    if block_io.weight:
+        fallback = ("blkio.bfq.weight", str(block_io.weight))
+        found.add("blkio", "blkio.weight", block_io.weight, "/blockIO/weight", fallback)
     for index, entry in enumerate(block_io.weight_device):
         pointer = f"/blockIO/weightDevice/{index}"
         device = f"{entry.major}:{entry.minor}"
@@ -306,8 +306,7 @@ def _block_io_legacy(found: Settings, block_io: BlockIo) -> None:
             fallback = ("blkio.bfq.weight_device", weight)
             found.add("blkio", "blkio.weight_device", weight, f"{pointer}/weight", fallback)
         if entry.leaf_weight:
-            weight = f"{device} {entry.leaf_weight}"
-            found.add("blkio", "blkio.leaf_weight_device", weight, f"{pointer}/leafWeight")
+            found.refuse(f"{pointer}/leafWeight", _NO_LEAF_WEIGHTS)
     for pointer, file, _, device, rate in _throttles(block_io):
         found.add("blkio", file, f"{device} {rate}", pointer)
 

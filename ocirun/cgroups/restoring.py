@@ -14,7 +14,6 @@ _NOTHING_SET = {
     "io.weight": "default",
     "io.bfq.weight": "default",
     "blkio.weight_device": "0",
-    "blkio.leaf_weight_device": "0",
     "blkio.bfq.weight_device": "default",
     "blkio.throttle.read_bps_device": "0",
     "blkio.throttle.write_bps_device": "0",

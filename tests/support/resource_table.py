@@ -81,7 +81,7 @@ def _throttle(member: str, file: str, key: str) -> Row:
 
 
 _NO_EQUIVALENT = Refused("cannot be expressed in cgroup version 2", "refused: version 2 has nothing like it")
-_NO_CFQ = Refused("ENOENT", "refused: the kernel has none since Linux 5.0")
+_NO_CFQ = Refused("no leaf weights", "refused: the kernel has none since Linux 5.0")
 _PAIR = {"cpu": {"quota": 20000, "period": 50000, "burst": 5000}}
 
 ROWS = (

@@ -44,7 +44,6 @@ def hosts(pointer: str) -> list[tuple[str, str]]:
         ({"memory": {"disableOOMKiller": True}}, "/memory/disableOOMKiller"),
         ({"memory": {"swap": 1}}, "/memory/swap"),
         ({"cpu": {"realtimeRuntime": 1}}, "/cpu/realtimeRuntime"),
-        ({"blockIO": {"leafWeight": 10}}, "/blockIO/leafWeight"),
         ({"network": {"classID": 1}}, "/network/classID"),
         ({"network": {"priorities": [{"name": "lo", "priority": 1}]}}, "/network/priorities/0"),
     ],
@@ -53,6 +52,21 @@ def test_what_only_version_1_has(source: dict[str, Any], pointer: str) -> None:
     """Refused where version 2 is all there is, and good where version 1 is."""
     assert found(UNIFIED, **source) == hosts(pointer)
     assert found(LEGACY, **source) == []
+
+
+@pytest.mark.parametrize("facts", [LEGACY, UNIFIED])
+def test_leaf_weights_are_gone(facts: HostFacts) -> None:
+    """`validate` says so too: no kernel that is supported has their files, whatever the version of its cgroups."""
+    device = {"major": 8, "minor": 0, "leafWeight": 10}
+    assert found(facts, blockIO={"leafWeight": 10}) == hosts("/blockIO/leafWeight")
+    assert found(facts, blockIO={"weightDevice": [device]}) == hosts("/blockIO/weightDevice/0/leafWeight")
+
+
+def test_swap_below_a_limit_that_is_there() -> None:
+    """What the cgroup has now is the host's state; two numbers of one document that contradict each other are not."""
+    now = {"memory.max": "1000"}
+    assert [each.gate for each in check_resources(Resources({"memory": {"swap": 10}}), UNIFIED, now=now)] == ["host"]
+    assert found(UNIFIED, memory={"limit": 1000, "swap": 10}) == [("rule", "/memory/swap")]
 
 
 @pytest.mark.parametrize(

@@ -139,11 +139,6 @@ def test_swap_without_memory_needs_version_1() -> None:
         ({"memory": {"useHierarchy": False}}, "/memory/useHierarchy"),
         ({"cpu": {"realtimeRuntime": 1}}, "/cpu/realtimeRuntime"),
         ({"cpu": {"realtimePeriod": 1}}, "/cpu/realtimePeriod"),
-        ({"blockIO": {"leafWeight": 10}}, "/blockIO/leafWeight"),
-        (
-            {"blockIO": {"weightDevice": [{"major": 8, "minor": 0, "leafWeight": 10}]}},
-            "/blockIO/weightDevice/0/leafWeight",
-        ),
         ({"network": {"classID": 1}}, "/network/classID"),
         ({"network": {"priorities": [{"name": "lo", "priority": 1}]}}, "/network/priorities/0"),
     ],
