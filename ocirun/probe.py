@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 _SCRATCH = "/tmp"  # for ocirun-init, where memfds are refused
 _NOT_BUILT_IN = "the kernel has it not"
-_RESCTRL = "/sys/fs/resctrl"
 _PIDFD_EXIT_STATUS = (6, 15)
 # File systems that may not answer while their server does not.
 _REMOTE = ("9p", "afs", "autofs", "ceph", "cifs", "fuse", "nfs", "smb")
@@ -70,7 +69,7 @@ def probe_document(facts: HostFacts | None = None) -> dict[str, Any]:
         "idmap": _id_mapped_mounts(),
         "seccomp": _seccomp(facts),
         "lsm": _security_modules(facts),
-        "intelRdt": _resctrl(),
+        "intelRdt": _resctrl(facts),
         "criu": _criu(),
     }
 
@@ -248,10 +247,10 @@ def _security_modules(facts: HostFacts) -> dict[str, object]:
     }
 
 
-def _resctrl() -> dict[str, object]:
-    resources = _list(f"{_RESCTRL}/info")
+def _resctrl(facts: HostFacts) -> dict[str, object]:
+    resources = _list(f"{facts.resctrl}/info") if facts.resctrl else []
     if not resources:
-        words = f"{_RESCTRL} is not mounted"
+        words = "the resctrl file system is not mounted"
         has = "resctrl" in _read("/proc/filesystems").split()
         return {**_answer(False, words if has else "the kernel or the processor has it not")}
     return {"available": True, "resources": resources, "monitoring": "L3_MON" in resources}

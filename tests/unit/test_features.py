@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ocirun.cli.help import version_text
 from ocirun.features import features_document
+from ocirun.host import HostFacts
+from ocirun.probe import _resctrl
 from ocirun.version import SPEC_VERSION
 
 
@@ -25,3 +29,12 @@ def test_version_agrees_with_features() -> None:
     assert {name: parts[name] for name in expected} == expected
     assert f"spec: {SPEC_VERSION}" in lines
     assert document["ociVersionMax"] == SPEC_VERSION
+
+
+def test_probe_looks_where_resctrl_is_mounted(tmp_path: Path) -> None:
+    """The file system may be mounted anywhere; `create` and `features --probe` ask the same fact."""
+    for name in ("L3", "L3_MON", "MB"):
+        (tmp_path / "info" / name).mkdir(parents=True)
+    found = _resctrl(HostFacts.of(resctrl=str(tmp_path)))
+    assert found == {"available": True, "resources": ["L3", "L3_MON", "MB"], "monitoring": True}
+    assert _resctrl(HostFacts.of(resctrl=""))["available"] is False
