@@ -159,6 +159,7 @@ class MountBuilder:
             if not self.own_cgroup_namespace and not options.data:
                 # A new mount, made in the cgroup namespace of the host, would take away the options (nsdelegate,
                 # memory_recursiveprot) of the one that the host has: they are of the hierarchy.
+                self._warn(options.superblock, "a matter of the file system, which a bind shares", origin)
                 return self._bind_source(CGROUP_ROOT, destination, options, origin)
             kind = "cgroup2"
             if not self.has_cgroup and not options.set_attributes & RDONLY:
@@ -182,9 +183,21 @@ class MountBuilder:
         return flags
 
     def _warn(self, superblock: int, why: str, origin: str) -> None:
-        words = [name for name, (bit, is_set) in SUPERBLOCK.items() if is_set and superblock & bit]
+        self._warn_of([name for name, (bit, is_set) in SUPERBLOCK.items() if is_set and superblock & bit], why, origin)
+
+    def _warn_of(self, words: Sequence[str], why: str, origin: str) -> None:
         if words:
             self.warnings.append(f"{origin}/options: {', '.join(words)}: left out, {why}")
+
+    def _attributes_for_bind(self, options: MountOptions, origin: str) -> MountOptions:
+        """Return what of the options of a cgroup mount a bind mount in its place can have; warn of the rest."""
+        why = "a matter of the file system, which is the host's"
+        self._warn(options.superblock, why, origin)
+        self._warn_of(options.data, why, origin)
+        once = MountOptions()
+        for name in ("set_attributes", "clear_attributes", "recursive_set", "recursive_clear"):
+            setattr(once, name, getattr(options, name))
+        return once
 
     def _file_system(
         self, kind: str, source: str | None, destination: str, options: MountOptions, origin: str
@@ -290,10 +303,12 @@ class MountBuilder:
 
         Whoever runs the runtime without being root may own cgroups in it (CVE-2023-25809).
         """
-        if not options.set_attributes & RDONLY:
+        if not (options.set_attributes | options.recursive_set) & RDONLY:
             self.warnings.append(f"{origin}/options: read-only, since the cgroups are not the container's own")
-        once = MountOptions()
-        once.set_attributes = options.set_attributes | RDONLY
+        once = self._attributes_for_bind(options, origin)
+        once.set_attributes |= RDONLY
+        once.clear_attributes &= ~RDONLY
+        once.recursive_clear &= ~RDONLY
         once.propagation = options.propagation
         return self._bind_source(CGROUP_ROOT, destination, once, origin)
 
@@ -317,8 +332,10 @@ class MountBuilder:
 
         Spec: config-linux.md#cgroups-path says nothing of the shape; it is what runc and crun show.
         """
-        readonly = options.set_attributes & 1
-        plain = options.set_attributes & ~readonly
+        once = self._attributes_for_bind(options, origin)
+        # On a new mount there is nothing below yet: recursive attributes are plain ones.
+        attributes = options.set_attributes | options.recursive_set
+        readonly = attributes & RDONLY
         result = [
             ops.mount(
                 "tmpfs",
@@ -326,7 +343,7 @@ class MountBuilder:
                 mount_options("tmpfs", ("mode=755",), self.label),
                 destination,
                 origin,
-                set_attributes=plain,
+                set_attributes=attributes & ~RDONLY,
             )
         ]
         for hierarchy in self.cgroups:
@@ -339,12 +356,10 @@ class MountBuilder:
                         tuple(hierarchy.controllers.split(",")),
                         place,
                         origin,
-                        set_attributes=options.set_attributes,
+                        set_attributes=attributes,
                     )
                 )
             else:
-                once = MountOptions()
-                once.set_attributes = options.set_attributes
                 result.extend(self._bind_source(hierarchy.path, place, once, origin))
             result.extend(
                 ops.symlink(f"{destination}/{link}", hierarchy.name, origin)
@@ -352,6 +367,8 @@ class MountBuilder:
             )
         if readonly:
             result.append(ops.remount(destination, origin, set_attributes=readonly))
+        # At last, so that recursive ones reach the hierarchies.
+        result.extend(ops.remount(destination, origin, propagation=bits) for bits in options.propagation)
         return result
 
 

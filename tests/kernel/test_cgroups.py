@@ -147,6 +147,25 @@ def test_cgroup_namespace(runtime: RuntimeCommand, bundle: Bundle) -> None:
     assert any(bundle.id in line for line in report["cgroup"].splitlines())
 
 
+@pytest.mark.skipif(PURE, reason="machine: no cgroup v1")
+@pytest.mark.ocirun_only("runc leaves them out without a word")
+@pytest.mark.parametrize("namespace", [True, False])
+def test_options_of_a_cgroup_mount(runtime: RuntimeCommand, bundle: Bundle, namespace: bool) -> None:
+    """What a mount of version 1 can have, each of its parts has; what belongs to a file system is left out, and said."""
+    if not namespace:
+        bundle.namespaces(without=("cgroup",))
+    bundle.mount("/cgroups", "cgroup", "cgroup", "noatime", "rnoexec", "rshared", "sync", "xattr").seq("report")
+    result = runtime.run(bundle).ok()
+    found = [each for each in mounts(result.report["mountinfo"]) if each.target.startswith("/cgroups")]
+    assert len(found) > 2
+    for each in found:
+        assert {"noatime", "noexec"} <= each.options, each
+        assert "shared" in each.propagation, each  # what is bound is the host's slave as well
+    index = len(bundle.spec["mounts"]) - 1
+    for word in ("sync", "xattr"):
+        assert f"/mounts/{index}/options: {word}: left out" in result.stderr
+
+
 @pytest.mark.parametrize("userns", [False, True])
 @pytest.mark.parametrize("option", ["ro", "rw"])
 @pytest.mark.parametrize("namespace", [True, False])
