@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from errno import ECONNRESET, EPERM, EPIPE
 
-from ocirun import _native, procfs, status
+from ocirun import _native, preconditions, procfs, status
 from ocirun.cgroups import open_manager
 from ocirun.errors import (
     ContainerNotFound,
@@ -123,9 +123,9 @@ class Container:
         proxy: NotifyProxy | None = None
         entry = self._open()
         try:
-            entry.lock()
+            preconditions.lock(entry, preconditions.check_startable)
             record = entry.read_record()
-            self._check_startable(*status.compute(entry, record))
+            preconditions.check_startable(self.id, status.compute(entry, record)[0])
             if notify_socket is not None and entry.has(NOTIFY_DIRECTORY):
                 proxy = NotifyProxy(entry.fd, notify_socket)
             try:
@@ -151,20 +151,6 @@ class Container:
                 )
             finally:
                 proxy.close()
-
-    def _check_startable(self, now: str, _pid: int) -> None:
-        if now == CREATED:
-            return
-        words = {
-            RUNNING: "cannot start an already running container",
-            PAUSED: "cannot start a paused container",
-            STOPPED: "cannot start a container that has stopped",
-        }
-        raise InvalidStatus(
-            words.get(now, f"cannot start a container that is {now}"),
-            status=now,
-            container_id=self.id,
-        )
 
     def _release_init(self, entry: Entry, timeout: float | None) -> None:
         from ocirun.init.process import wait_executed
@@ -315,7 +301,10 @@ class Container:
         """
         entry = self._open()
         try:
-            entry.lock()
+            if force:
+                entry.lock()
+            else:
+                preconditions.lock(entry, preconditions.check_deletable)
             record = self.delete_locked(entry, force=force)
         finally:
             entry.close()
@@ -336,20 +325,20 @@ class Container:
             # What it named can be found no more; without it nothing is removed, so that it can be mended.
             error.hint = f"what is left of the container is in {entry.path}"
             raise
-        now, _ = status.compute(entry, record)
-        if now not in (STOPPED, CREATED) and not force:
-            raise InvalidStatus(
-                f"cannot delete container {self.id} that is not stopped: {now}",
-                status=now,
-                container_id=self.id,
-            )
+        if not force:
+            preconditions.check_deletable(self.id, status.compute(entry, record)[0])
         self._destroy(entry, record)
         return record
 
     def _destroy(self, entry: Entry, record: Record) -> None:
         fd = self._pidfd if self._pidfd >= 0 else open_pidfd(record, or_zombie=True)
         manager = open_manager("", "", self.id, None, record["cgroup"])
+        # Create was interrupted; once it has succeeded, devices stay in their namespace and share its fate.
+        astray = record["init"] is None and "netDevices" in record and is_this_boot(record)
         try:
+            if astray and record["netDevices"]["path"] is None:
+                # The kernel destroys virtual devices along with the namespace, that is with its last process.
+                self._runtime.fetch_net_devices(record, manager.pids())
             self._end(record, fd, manager)
             # With everything in it: whoever shares no pid namespace with init outlives it until here.
             manager.remove()
@@ -357,8 +346,7 @@ class Container:
             manager.close()
             if fd >= 0 and fd != self._pidfd:
                 os.close(fd)
-        if record["init"] is None and "netDevices" in record and is_this_boot(record):
-            # Create was interrupted; once it has succeeded, devices stay in their namespace and share its fate.
+        if astray:
             self._runtime.return_net_devices(record)
         if "intelRdt" in record and is_this_boot(record):
             self._remove_rdt_groups(record)

@@ -27,7 +27,7 @@ from ocirun.strict_json import pointer_token
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from ocirun.netlink import Address
@@ -132,6 +132,31 @@ class NetDevices:
                 failures.append(error)
         if failures:
             raise failures[0]
+
+
+def fetch_devices(record: dict[str, Any], paths: Sequence[str], visit: Callable[[str], RouteSocket]) -> None:
+    """Fetch the devices of a create that was interrupted out of a namespace of the container's own, before it ends.
+
+    *paths* lead to that namespace, one for each process that may still be in it.  What is not fetched here is told by
+    `return_devices`, once the processes are gone.
+    """
+    host = RouteSocket()
+    try:
+        for path in paths:
+            try:
+                inside = visit(path)
+            except OcirunError:
+                continue  # this process has ended meanwhile
+            try:
+                for device in record["devices"]:
+                    _fetch(host, inside, device)
+            except KernelError:
+                continue
+            finally:
+                inside.close()
+            return
+    finally:
+        host.close()
 
 
 def return_devices(record: dict[str, Any], visit: Callable[[str], RouteSocket]) -> list[str]:

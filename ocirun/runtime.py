@@ -326,6 +326,14 @@ class Runtime:
 
         return HookRunner(container_id, bundle, self.open_init, self.store.root)
 
+    def fetch_net_devices(self, record: Record, pids: Sequence[int]) -> None:
+        """Fetch the network devices of a create that was interrupted while processes keep their namespace alive."""
+        from ocirun.netdev import fetch_devices, visit
+
+        root = self.store.root
+        paths = [f"/proc/{pid}/ns/net" for pid in pids]
+        fetch_devices(record["netDevices"], paths, lambda path: visit(path, self.open_init, root))
+
     def return_net_devices(self, record: Record) -> None:
         """Return the network devices of a create that was interrupted; what could not be is a warning."""
         from ocirun.netdev import return_devices, visit

@@ -30,7 +30,7 @@ from ocirun.strict_json import dumps, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     Record = dict[str, Any]
@@ -74,9 +74,10 @@ class Entry:
         self.fd = fd
         self._locked = False
 
-    def lock(self, deadline_s: float = LOCK_DEADLINE_S) -> None:
+    def lock(self, deadline_s: float = LOCK_DEADLINE_S, *, while_held: Callable[[], None] | None = None) -> None:
         """Serialise this operation with others on the container.
 
+        `while_held` is called as long as another one holds the lock, and ends the wait by an error of its own.
         Errors: Busy at the deadline; ContainerNotFound when the container went away meanwhile.
         """
         import fcntl  # not at the top: readers take no lock, and state is in a hurry
@@ -88,6 +89,8 @@ class Entry:
                 fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
+                if while_held is not None:
+                    while_held()
                 if time.monotonic() >= deadline:
                     raise Busy(
                         f"another operation on the container did not finish within {deadline_s:g} s",

@@ -304,12 +304,14 @@ def test_alternative_names_are_not_taken(network: Network, bundle: Bundle) -> No
 
 
 class Interrupted:
-    """A create that was killed while its createRuntime hook ran: the devices are inside, the record is the intent."""
+    """A create that was killed while a hook ran: the devices are inside, the record is the intent."""
 
-    def __init__(self, network: Network, bundle: Bundle, workdir: Path) -> None:
+    def __init__(
+        self, network: Network, bundle: Bundle, workdir: Path, kind: str = "createRuntime", *, also_hook: bool = True
+    ) -> None:
         mark = workdir / "in-hook"
         hook = {"path": "/bin/sh", "args": ["sh", "-c", f"echo $$ >{mark}.new; /bin/mv {mark}.new {mark}; exec /bin/sleep 60"]}
-        bundle.patch({"hooks": {"createRuntime": [hook]}}).write()
+        bundle.patch({"hooks": {kind: [hook]}}).write()
         runtime = network.runtime
         runtime.remember(bundle.id)
         create = subprocess.Popen(
@@ -323,7 +325,8 @@ class Interrupted:
             time.sleep(0.01)
         create.send_signal(signal.SIGKILL)
         create.wait()
-        os.kill(int(mark.read_text()), signal.SIGKILL)
+        if also_hook:
+            os.kill(int(mark.read_text()), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("verb", [("delete", "--force"), ("gc",)], ids=lambda verb: verb[0])
@@ -440,6 +443,17 @@ def test_clean_up_that_is_interrupted_as_well(network: Network, bundle: Bundle, 
             assert network.addresses("dev0") == ["192.0.2.2/24", "2001:db8::5/64"], number
             number += 1
     assert number > 5
+
+
+def test_device_is_fetched_before_its_namespace_ends(network: Network, bundle: Bundle, workdir: Path) -> None:
+    """Create was killed, and a createContainer hook keeps init: a virtual device is taken out before they are killed."""
+    network.veth("dev0", "192.0.2.2/24")
+    bundle.linux(netDevices={"dev0": {"name": "ctr0"}})
+    Interrupted(network, bundle, workdir, kind="createContainer", also_hook=False)
+    assert network.device("dev0") is None
+    result = network.runtime.call("delete", "--force", bundle.id).ok()
+    assert result.stderr == ""
+    assert network.addresses("dev0") == ["192.0.2.2/24"]
 
 
 def test_device_of_a_container_whose_init_was_killed(network: Network, bundle: Bundle) -> None:
