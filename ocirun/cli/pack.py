@@ -39,11 +39,9 @@ PACKS = {
     "_packed_signal.py": ("ocirun.cli.lifecycle", "ocirun.cli.report", "ocirun.container"),
     "_packed_create.py": (
         "ocirun.cli.run",
-        "ocirun.cli.terminal",
         "ocirun.create",
         "ocirun.bundle",
         "ocirun.validate",
-        "ocirun.plan.seccomp",
         "ocirun.idmap",
         "ocirun.cgroups.cgroupfs",
         "ocirun.cgroups.devices",
@@ -53,6 +51,8 @@ PACKS = {
         "ocirun.cgroups.settings",
     ),
     "_packed_watch.py": ("ocirun.cli.processes", "ocirun.cli.events", "ocirun.cgroups.legacy_stats"),
+    "_packed_seccomp.py": ("ocirun.plan.seccomp",),
+    "_packed_terminal.py": ("ocirun.cli.terminal",),
 }
 #: What `import NAME` becomes.
 STAND_INS = {"os": "from ocirun.cli import light_os as os", "stat": "import _stat as stat"}

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds modules in the files that pack.py writes; a part of the first of them."""
+"""Finds modules in the files that pack.py writes, and starts the command; a part of the first of them."""
 
 from __future__ import annotations
 
 import _imp
+import gc
 import posix
 import sys
 from _frozen_importlib import ModuleSpec
@@ -12,6 +13,7 @@ from _frozen_importlib_external import SourceFileLoader, spec_from_file_location
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FunctionType, ModuleType
+    from typing import NoReturn
 
     #: Module: is it a package?, what executes it, which packed modules it imports as it loads.
     MODULES: dict[str, tuple[bool, FunctionType, tuple[str, ...]]] = {}
@@ -104,3 +106,33 @@ def load(path: str) -> ModuleType:
     module = type(sys)(path)
     SourceFileLoader(path, path).exec_module(module)
     return module
+
+
+class Elsewhere:
+    """Asked last for a module: now it is worth 10 ms to learn where else the interpreter has any.
+
+    A distribution's cffi beside an ocirun in /usr/local, for example.
+    """
+
+    @classmethod
+    def find_spec(cls, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """Have `site` look, and ask the path finder again."""
+        sys.meta_path.remove(cls)
+        import site
+
+        site.main()
+        return sys.meta_path[-1].find_spec(name, path, target)  # type: ignore[arg-type]
+
+
+def main(directory: str) -> NoReturn:
+    """Run the command; *directory*: that of the package ocirun.cli."""
+    gc.disable()  # for what is over in a moment; whoever stays longer turns it on again
+    sys.setdlopenflags(1)  # RTLD_LAZY: of what an extension could call, little is called
+    Packed.install(directory)
+    # Behind the standard library: the directory that holds ocirun and, as a rule, what it needs.
+    sys.path.append(directory.removesuffix("/ocirun/cli"))
+    sys.meta_path.append(Elsewhere)
+    from ocirun.cli import main as run
+
+    # All is written and closed; taking the interpreter apart would be a tenth of the time.
+    posix._exit(run(sys.argv[1:]))

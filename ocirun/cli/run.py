@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ocirun.container import Container
     from ocirun.runtime import Runtime
 
+_CONSOLE_DEADLINE_S = 10.0
 _CHLD, _WINCH = SIGNALS["CHLD"], SIGNALS["WINCH"]
 _NOT_FORWARDED = frozenset(
     SIGNALS[name]
@@ -63,34 +64,51 @@ def run(invocation: Invocation, runtime: Runtime) -> int:
         return 0
     if not invocation.has("no-subreaper"):
         _native.adopt_orphans()
-    terminal = None
+    ours = theirs = -1
     if invocation.value("console-socket") is None:
-        from ocirun.cli.terminal import Terminal
-
         # Whether config.json wants a terminal shows when the library sends one.
-        terminal = Terminal()
+        ours, theirs = _native.socketpair()
     try:
-        console = None if terminal is None else terminal.socket
-        container = create_container(invocation, runtime, console)
-        code = _stay(container, invocation, runtime, terminal)
+        container = create_container(invocation, runtime, theirs if theirs >= 0 else None)
+        if theirs >= 0:
+            os.close(theirs)
+            theirs = -1
+        code = _stay(container, invocation, runtime, ours)
     finally:
-        if terminal is not None:
-            terminal.close()
+        for fd in (ours, theirs):
+            if fd >= 0:
+                os.close(fd)
     return _finish(invocation, runtime, code)
 
 
 def _stay(
-    container: Container, invocation: Invocation, runtime: Runtime, terminal: Terminal | None
+    container: Container, invocation: Invocation, runtime: Runtime, console: int
 ) -> int:
+    terminal = None
     with container:
         try:
-            has_terminal = terminal is not None and terminal.receive()
-            foreground = Foreground(container, terminal if has_terminal else None)
+            terminal = _receive_terminal(console)
+            if terminal is not None:
+                terminal.couple()
+            foreground = Foreground(container, terminal)
             container.start(notify_socket=notify_socket())
             return foreground.wait()
         except BaseException as error:
             _undo(container, invocation, runtime, error)
             raise
+        finally:
+            if terminal is not None:
+                terminal.close()
+
+
+def _receive_terminal(console: int) -> Terminal | None:
+    """Take the container's terminal, which was sent before `create` returned; None where there is none."""
+    main = _native.receive_fd(console, _CONSOLE_DEADLINE_S) if console >= 0 else -1
+    if main < 0:
+        return None
+    from ocirun.cli.terminal import Terminal
+
+    return Terminal(main)
 
 
 def _undo(

@@ -11,8 +11,6 @@ import os
 import select
 import termios
 
-from ocirun import _native
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,41 +20,28 @@ _CHUNK = 65536
 #: How much may be typed ahead of a container that does not read.
 _MAX_PENDING = 1 << 20
 _IFLAG, _OFLAG, _CFLAG, _LFLAG, _CC = 0, 1, 2, 3, 6
-_RECEIVE_DEADLINE_S = 10.0
 
 
 class Terminal:
     """The main side of the container's terminal.
 
-    `socket` is a connected socket for `Runtime.create`, which sends the main side over it if config.json wants a
-    terminal.  Owns all descriptors; close() also gives our terminal its mode back.
+    Owns its descriptor `main`; close() also gives our terminal its mode back.
     """
 
-    def __init__(self) -> None:
-        self._ours, self.socket = _native.socketpair()
-        self._main = -1
+    def __init__(self, main: int) -> None:
+        self._main = main
         self._saved: list[Any] | None = None
-        self._is_open = False
+        self._is_open = True
         self._is_typing = True
         self._has_reader = True
         self._pending = b""
 
-    def receive(self) -> bool:
-        """Take the main side, which was sent before `create` returned; False where there is none.
-
-        Our own terminal is raw from here on: what is typed is the container's to interpret.
-        """
-        os.close(self.socket)
-        self.socket = -1
-        self._main = _native.receive_fd(self._ours, _RECEIVE_DEADLINE_S)
-        if self._main < 0:
-            return False
+    def couple(self) -> None:
+        """Make our own terminal raw: what is typed is the container's to interpret from here on."""
         # A container that does not read must not keep us from showing what it writes.
         os.set_blocking(self._main, False)
-        self._is_open = True
         self._make_raw()
         self.resize()
-        return True
 
     def _make_raw(self) -> None:
         if not os.isatty(0):
@@ -167,7 +152,6 @@ class Terminal:
             except termios.error:
                 pass  # it is gone
             self._saved = None
-        for fd in (self._ours, self.socket, self._main):
-            if fd >= 0:
-                os.close(fd)
-        self._ours = self.socket = self._main = -1
+        if self._main >= 0:
+            os.close(self._main)
+            self._main = -1
