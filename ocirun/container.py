@@ -21,7 +21,6 @@ from ocirun.errors import (
     OcirunError,
 )
 from ocirun.identity import exit_code, is_this_boot, open_pidfd, signal_process, wait_end
-from ocirun.notify import NotifyProxy
 from ocirun.spec.state import CREATED, CREATING, PAUSED, RUNNING, STOPPED, hook_state
 from ocirun.store import NOTIFY_DIRECTORY, START_SOCKET
 
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from ocirun.cgroups import CgroupManager
     from ocirun.cgroups.stats import Stats
     from ocirun.events import EventStream
+    from ocirun.notify import NotifyProxy
     from ocirun.runtime import Runtime
     from ocirun.spec.model import Hook
     from ocirun.spec.state import State
@@ -127,6 +127,8 @@ class Container:
             record = entry.read_record()
             preconditions.check_startable(self.id, status.compute(entry, record)[0])
             if notify_socket is not None and entry.has(NOTIFY_DIRECTORY):
+                from ocirun.notify import NotifyProxy
+
                 proxy = NotifyProxy(entry.fd, notify_socket)
             try:
                 self._release_init(entry, timeout)

@@ -13,8 +13,6 @@ import stat
 from ocirun import _native, procfs
 from ocirun.cgroups import open_manager
 from ocirun.errors import BundleError, HookError, OcirunError
-from ocirun.hooks import HookRunner
-from ocirun.idmap import make_user_namespace, open_user_namespace, read_maps, write_maps
 from ocirun.init.process import InitProcess
 from ocirun.init.protocol import AT_BARRIER, NEED_ID_MAPS
 from ocirun.inputs import Inputs
@@ -34,6 +32,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ocirun.hooks import HookRunner
     from ocirun.host import HostFacts
     from ocirun.inputs import CreateOptions
     from ocirun.netdev import NetDevices
@@ -92,7 +91,6 @@ class Creation:
             resources=self.linux.resources,
             proc=(facts.own_cgroups, facts.mountinfo) if cgroup_manager == "cgroupfs" else None,
         )
-        self.hooks = HookRunner(entry.id, bundle, open_init, os.path.dirname(entry.path))
         self.hooks_ran = False
         self.pid, self.pidfd = 0, -1
         self.warnings: Sequence[str] = ()  # of the plan
@@ -179,6 +177,8 @@ class Creation:
         if birthplace is not None:
             self.inputs.own(birthplace)
         for number, maps in enumerate(plan.maps):
+            from ocirun.idmap import make_user_namespace
+
             self.inputs.add(f"idmap{number}", make_user_namespace(maps, self._open_init, self.entry.path))
         self._executable = self.inputs.own(self._open_init())
         init = InitProcess.spawn(
@@ -233,6 +233,8 @@ class Creation:
     def _joined_maps(self) -> IdMaps | None:
         for index, each in enumerate(self.linux.namespaces):
             if each.type == "user" and each.path is not None:
+                from ocirun.idmap import open_user_namespace, read_maps
+
                 pointer = f"/linux/namespaces/{index}/path"
                 # Once: the path may lead elsewhere when init joins (/proc/PID/ns/user of a process that moves on).
                 namespace = open_user_namespace(each.path, pointer)
@@ -291,6 +293,8 @@ class Creation:
         }
 
     def _write_maps(self) -> int:
+        from ocirun.idmap import write_maps
+
         maps = IdMaps(self.linux.uid_mappings, self.linux.gid_mappings, "/linux")
         write_maps(self._init.pid, maps, self.facts, self._open_init, self.entry.path)
         return -1
@@ -309,8 +313,9 @@ class Creation:
         assert hooks is not None
         state = self._hook_state("creating")
         self.hooks_ran = True
-        self.hooks.run_all(hooks.prestart, "prestart", state)
-        self.hooks.run_all(hooks.create_runtime, "createRuntime", state)
+        runner = self._hook_runner()
+        runner.run_all(hooks.prestart, "prestart", state)
+        runner.run_all(hooks.create_runtime, "createRuntime", state)
         return -1
 
     def _save_created(self) -> int:
@@ -345,6 +350,11 @@ class Creation:
                 return self.options.timeout
             limit += hook.timeout
         return limit
+
+    def _hook_runner(self) -> HookRunner:
+        from ocirun.hooks import HookRunner
+
+        return HookRunner(self.entry.id, self.bundle, self._open_init, os.path.dirname(self.entry.path))
 
     def _hook_state(self, status: str) -> bytes:
         return hook_state(self.entry.id, status, self._init.pid, self.bundle, self.config.annotations)
@@ -386,7 +396,7 @@ class Creation:
         hooks = self.config.hooks
         if self.hooks_ran and hooks is not None:
             state = hook_state(self.entry.id, "stopped", 0, self.bundle, self.config.annotations)
-            for failed in self.hooks.run_each(hooks.poststop, "poststop", state):
+            for failed in self._hook_runner().run_each(hooks.poststop, "poststop", state):
                 error.add_note(str(failed))
 
 

@@ -206,9 +206,14 @@ int ocirun_receive(int fd, char *bytes, size_t size, int *rights, int timeout_ms
 	if (ready <= 0)
 		return ready == 0 ? -ETIMEDOUT : ready;
 	ssize_t received = recvmsg(fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	if (received < 0 && errno == ECONNRESET) {
+		/* Whoever dies with our message unread resets the connection.  That is told once, before what was said
+		 * until then and end-of-file. */
+		message.msg_controllen = sizeof control.buffer;
+		received = recvmsg(fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	}
 	if (received < 0)
-		/* Whoever died with our message unread resets the connection: the same as end-of-file. */
-		return errno == ECONNRESET ? 0 : -errno;
+		return -errno;
 	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
 	if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS)
 		memcpy(rights, CMSG_DATA(header), sizeof *rights);

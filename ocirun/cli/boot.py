@@ -6,8 +6,11 @@ time goes into looking for it (V-18).  Python compiles this file each time, so i
 is in packed.py.
 """
 
+import gc
 import sys
 from _frozen_importlib_external import SourceFileLoader
+
+gc.disable()  # for what is over in a moment; whoever stays longer turns it on again
 
 here = __file__.rpartition("/")[0]
 first = type(sys)("ocirun.cli._packed_query")

@@ -42,7 +42,6 @@ PACKS = {
         "ocirun.create",
         "ocirun.bundle",
         "ocirun.validate",
-        "ocirun.idmap",
         "ocirun.cgroups.cgroupfs",
         "ocirun.cgroups.devices",
         "ocirun.cgroups.host_rules",
@@ -52,7 +51,7 @@ PACKS = {
     ),
     "_packed_watch.py": ("ocirun.cli.processes", "ocirun.cli.events", "ocirun.cgroups.legacy_stats"),
     "_packed_seccomp.py": ("ocirun.plan.seccomp",),
-    "_packed_terminal.py": ("ocirun.cli.terminal",),
+    "_packed_seldom.py": ("ocirun.cli.terminal", "ocirun.hooks", "ocirun.idmap", "ocirun.notify"),
 }
 #: What `import NAME` becomes.
 STAND_INS = {"os": "from ocirun.cli import light_os as os", "stat": "import _stat as stat"}

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import _imp
-import gc
 import posix
 import sys
 from _frozen_importlib import ModuleSpec
@@ -126,7 +125,6 @@ class Elsewhere:
 
 def main(directory: str) -> NoReturn:
     """Run the command; *directory*: that of the package ocirun.cli."""
-    gc.disable()  # for what is over in a moment; whoever stays longer turns it on again
     sys.setdlopenflags(1)  # RTLD_LAZY: of what an extension could call, little is called
     Packed.install(directory)
     # Behind the standard library: the directory that holds ocirun and, as a rule, what it needs.

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from native.building import tool
 
+from ocirun import _native
 from ocirun._native import ffi, lib
 from ocirun.errors import UnsupportedFeature
+from ocirun.init import protocol
 from ocirun.plan import ops
 from ocirun.plan.encode import encode
 from ocirun.plan.ops import Op
@@ -299,3 +302,19 @@ def test_checker_refuses_unknown_opcodes(opcode: int, tmp_path: Path) -> None:
     at = ffi.sizeof("struct ocirun_header")
     changed = content[:at] + opcode.to_bytes(2, sys.byteorder) + content[at + 2 :]
     assert is_refused(changed, tmp_path / "plan")
+
+
+def test_last_words_of_who_did_not_read_ours() -> None:
+    """The reset of a connection that ended with a message of ours unread hides nothing of what was said before."""
+    ours, theirs = _native.socketpair()
+    try:
+        _native.send(theirs, protocol.FAILED)
+        _native.send(theirs, protocol.EXECUTING)
+        _native.send(ours, protocol.PROCEED)
+    finally:
+        os.close(theirs)
+    try:
+        said = [_native.receive(ours, 5.0) for _ in range(3)]
+    finally:
+        os.close(ours)
+    assert [message and message.kind for message in said] == [protocol.FAILED, protocol.EXECUTING, None]
