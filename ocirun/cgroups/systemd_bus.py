@@ -34,6 +34,8 @@ _MANAGER = f"{SYSTEMD}.Manager"
 _OBJECT = "/org/freedesktop/systemd1"
 _LIMITS_EXCEEDED = "org.freedesktop.DBus.Error.LimitsExceeded"
 _DEADLINE_S = 60.0
+#: How long others may keep all connections that a bus has for a user.
+_ROOM_DEADLINE_S = 300.0
 _LINE_MAX = 4096
 
 
@@ -52,18 +54,18 @@ class NoBus(CgroupError):
 class SystemdBus:
     """A connection to the systemd manager behind one of *addresses*, the first that answers.
 
-    Used by one thread; owns a socket until `close`.  No call takes longer than a minute.
+    Used by one thread; owns a socket until `close`.  No call takes longer than a minute; making a connection may, while
+    others have all that the bus allows a user.
     """
 
     def __init__(self, addresses: Sequence[str]) -> None:
         self._serial = 0
         self._replies: dict[int, Any] = {}
         self._removed: list[Any] = []
-        self._end_s = monotonic() + _DEADLINE_S
         self._sender: str | None = None
         self._peer = ""
-        pause_s = 0.01
-        while not self._open(addresses):
+        pause_s, room_end_s = 0.01, monotonic() + _ROOM_DEADLINE_S
+        while not self._open(addresses, monotonic() < room_end_s):
             # So many others have a connection at this moment (256 of one user by default).
             sleep(pause_s)
             pause_s = min(pause_s * 2, 0.25)
@@ -197,15 +199,16 @@ class SystemdBus:
 
     # The beginning.
 
-    def _open(self, addresses: Sequence[str]) -> bool:
-        """Connect and say hello; False if the bus has no room for us."""
+    def _open(self, addresses: Sequence[str], may_wait: bool) -> bool:
+        """Connect and say hello; False if the bus has no room for us and we *may_wait* for some."""
+        self._end_s = monotonic() + _DEADLINE_S
         self._socket = self._connect(addresses)
         self._parser = Parser()
         try:
             self._greet()
         except BusError as error:
             self.close()
-            if error.name != _LIMITS_EXCEEDED or monotonic() > self._end_s:
+            if error.name != _LIMITS_EXCEEDED or not may_wait:
                 raise
             return False
         except BaseException:

@@ -96,6 +96,7 @@ class FakeBus(threading.Thread):
 def fake(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., FakeBus]]:
     """Start a fake bus; a deadline is half a second meanwhile."""
     monkeypatch.setattr(systemd_bus, "_DEADLINE_S", 0.5)
+    monkeypatch.setattr(systemd_bus, "_ROOM_DEADLINE_S", 0.5)
     made: list[FakeBus] = []
 
     def start(greeting: bytes = b"DATA\r\nOK 1234\r\n", **answers: Answer) -> FakeBus:
