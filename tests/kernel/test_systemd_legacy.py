@@ -170,7 +170,7 @@ def test_validate(scoped: RuntimeCommand, bundle: Bundle) -> None:
 def test_many_at_once(
     runtime: RuntimeCommand, under: tuple[str, ...], systemctl: Run, bundle: Bundle, workdir: Path
 ) -> None:
-    """As tests/library/test_parallel.py, by systemd's own socket: all succeed, and nothing is left."""
+    """As tests/library/test_parallel.py, by a bus or by systemd's own socket: all succeed, and nothing is left."""
     bundle.seq("ready", "sleep").write()
     program = Path(__file__).parents[1] / "library/parallel.py"
     command = [sys.executable, "-P", str(program), str(workdir / "state"), str(bundle.path), "systemd", str(COUNT)]

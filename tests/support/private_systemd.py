@@ -18,6 +18,21 @@ from support.bundle import unique
 from support.cgroup import ROOT, until
 
 PROGRAM = Path("/lib/systemd/systemd")
+BUS = Path("/usr/bin/dbus-daemon")
+UNITS = {"tests.target": "[Unit]\n"}
+UNITS_OF_A_BUS = {
+    "tests.target": "[Unit]\nRequires=dbus.service\nAfter=dbus.service\n",
+    "dbus.socket": "[Unit]\nDefaultDependencies=no\n[Socket]\nListenStream=/run/dbus/system_bus_socket\n",
+    "dbus.service": f"""
+[Unit]
+DefaultDependencies=no
+Requires=dbus.socket
+[Service]
+Type=notify
+NotifyAccess=main
+ExecStart={BUS} --system --address=systemd: --nofork --nopidfile --systemd-activation
+""",
+}
 # In the namespaces: the hierarchies again, seen from the new cgroup namespace, and then systemd.
 SETUP = """
 set -e
@@ -49,12 +64,17 @@ def missing() -> str | None:
 
 @contextmanager
 def private_systemd(*, hybrid: bool) -> Iterator[tuple[str, ...]]:
-    """Start one; gives the words that run a command under it.  With *hybrid* version 2 is there as well."""
+    """Start one; gives the words that run a command under it.
+
+    With *hybrid* version 2 is there as well, and a system bus if the machine has one to start.
+    """
     name = unique("systemd")
     trees = [Path(entry.path) for entry in os.scandir(ROOT) if entry.is_dir() and (hybrid or entry.name != "unified")]
     trees = [tree for tree in trees if (tree / "cgroup.procs").exists()]
     with tempfile.TemporaryDirectory() as units:
-        Path(units, "tests.target").write_text("[Unit]\n")
+        Path(units).chmod(0o755)
+        for unit, text in (UNITS_OF_A_BUS if hybrid and BUS.exists() else UNITS).items():
+            Path(units, unit).write_text(text)
         for tree in trees:
             (tree / name).mkdir()
             for file in ("cpuset.cpus", "cpuset.mems"):
