@@ -83,7 +83,8 @@ class path:  # noqa: N801  # stands for a module
     @staticmethod
     def abspath(name: str) -> str:
         """Return a path from the root on, without "." and ".."."""
-        name = path.join(posix.getcwd(), name)
+        if not name.startswith("/"):  # the working directory may have been removed
+            name = path.join(posix.getcwd(), name)
         parts: list[str] = []
         for part in name.split("/"):
             if part == "..":

@@ -307,6 +307,16 @@ def test_light_paths_on_what_is_there(tmp_path: Path) -> None:
         light_os.makedirs(f"{tmp_path}/a")
 
 
+def test_light_paths_in_a_directory_that_is_gone(tmp_path: Path) -> None:
+    """R-43: an absolute path needs no working directory."""
+    code = (
+        "import os, sys; from ocirun.cli.light_os import path\n"
+        "os.chdir(sys.argv[1]); os.rmdir(sys.argv[1]); print(path.abspath('/a/../b'))"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("/b\n", "")
+
+
 def test_light_environment() -> None:
     """Variables, their defaults, and bytes that are no UTF-8."""
     code = (
