@@ -115,7 +115,10 @@ def test_size_and_its_changes(session: Any, bundle: Bundle) -> None:
 def test_size_changes_after_the_end() -> None:
     """SIGWINCH may come while `run` deletes the container and has no terminal any more."""
     main, terminal = pty.openpty()
-    code = "from ocirun.cli.terminal import Terminal; terminal = Terminal(); terminal.close(); terminal.resize()"
+    code = (
+        "import os; from ocirun.cli.terminal import Terminal;"
+        "terminal = Terminal(os.dup(0)); terminal.close(); terminal.resize()"
+    )
     done = subprocess.run([sys.executable, "-P", "-c", code], stdin=terminal, capture_output=True, text=True, check=False)
     os.close(main)
     os.close(terminal)
