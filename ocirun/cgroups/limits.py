@@ -101,7 +101,7 @@ def write_limits(cgroup: Directories, settings: Sequence[Setting]) -> None:
     """
     if any(setting.file == "cpu.idle" and setting.value == "1" for setting in settings):
         # An idle group has no weight: the kernel forgets it, and refuses it where systemd has made the group idle.
-        settings = [setting for setting in settings if setting.file != "cpu.weight"]
+        settings = [setting for setting in settings if setting.file not in ("cpu.weight", "cpu.shares")]
     while settings:
         refused: list[Setting] = []
         reason: CgroupError | None = None

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 from support.bundle import Bundle
 from support.cgroup import PURE, directory, disk, legacy_hierarchy
 from support.command import CreateFailed, RuntimeCommand
+from support.private_systemd import missing, private_systemd
 from support.resource_table import LAYOUTS, ROWS, Place, Refused, Row, place_in
 
 pytestmark = [pytest.mark.root, pytest.mark.vm, pytest.mark.ocirun_only("the peers drop or change some, without a word")]
@@ -151,3 +153,58 @@ def test_field(
         second_property = shown(bundle.id, row.property.name)
         note(row, layout, manager, f"`{row.property.name}`", first_property, second_property)
         assert (first_property, second_property) == (row.property.created, row.property.updated)
+
+
+@pytest.mark.parametrize("layout", ["version 1", "hybrid"])
+def test_fields_under_systemd_in_version_1(
+    runtime: RuntimeCommand, mkbundle: Callable[..., Bundle], layout: str
+) -> None:
+    """The same with a systemd of the tests' own, all fields in one: starting it takes longer than a container."""
+    if reason := missing():
+        pytest.skip(reason)
+    wrong: dict[str, str] = {}
+    runtime.argv = (*runtime.argv, "--systemd-cgroup")
+    with private_systemd(hybrid=layout == "hybrid") as words:
+        runtime.wrapper = words
+        try:
+            for row in ROWS:
+                # Its slice has no realtime of which a container could have some, and its namespaces no more hierarchies.
+                if not row.needs and not row.field.startswith("cpu.realtime"):
+                    found = _under_systemd(runtime, mkbundle(), row, layout)
+                    if found != "as it should be":
+                        wrong[row.field] = found
+        finally:
+            runtime.cleanup()
+    assert wrong == {}
+
+
+def _under_systemd(runtime: RuntimeCommand, bundle: Bundle, row: Row, layout: str) -> str:
+    place = place_in(row, layout)
+    bundle.linux(resources=row.create).write()
+    runtime.remember(bundle.id)
+    made = runtime.call("create", "--bundle", str(bundle.path), bundle.id)
+    if isinstance(place, Refused):
+        made.refused(f"/linux/resources{pointer(row)}", place.words)
+        note(row, layout, "systemd", made.stderr.splitlines()[0])
+        return "as it should be"
+    if made.rc:
+        return repr(made)
+    pid = _pid_here(runtime.state(bundle.id)["pid"], bundle.id)
+    first = read_back(pid, place, {})
+    result = runtime.call("update", "--resources", "-", bundle.id, stdin=json.dumps(row.update).encode())
+    second = read_back(pid, place, {})
+    note(row, layout, "systemd", f"`{place.file}`", first, second)
+    runtime.call("delete", "--force", bundle.id).ok()
+    return "as it should be" if (first, second) == (place.created, place.updated) else f"{first}, {second}: {result!r}"
+
+
+def _pid_here(inside: int, name: str) -> int:
+    """Return our number of a process that the pid namespace of that systemd calls *inside*."""
+    for number in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            status, cgroup = (Path(f"/proc/{number}/{file}").read_text() for file in ("status", "cgroup"))
+        except OSError:
+            continue
+        if name in cgroup and re.search(rf"^NSpid:.*\t{inside}\t1$", status, re.MULTILINE):
+            return int(number)
+    raise AssertionError(f"no process {inside} of {name}")

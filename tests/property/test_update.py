@@ -198,7 +198,10 @@ def wanted(cgroup: Cgroup, resources: Resources) -> tuple[list[Setting], dict[st
     with kernel(cgroup):
         settings = limits.limits_of(cgroup, resources, now=limits.limits_now(cgroup), pointer="")
     after = Cgroup(cgroup.unified, dict(cgroup.files))
+    becomes_idle = any((setting.file, setting.value) == ("cpu.idle", "1") for setting in settings)
     for setting in settings:
+        if becomes_idle and setting.file in ("cpu.weight", "cpu.shares"):
+            continue  # an idle group has none
         after.files = after.after(setting.file, setting.value)
     return settings, after.files
 
@@ -215,7 +218,6 @@ def test_what_can_be_is_reached_whatever_the_order(cgroup: Cgroup, source: dict[
     was_idle = before["cpu.idle"] == "1"
     # An idle group has no weight: it must stop being idle before, or become idle after.
     can_be = is_legal(after) and not (shares and was_idle and "idle" not in source["cpu"])
-    can_be = can_be and not (shares and was_idle and source["cpu"].get("idle") == 1)
     with kernel(cgroup):
         if can_be:
             update.update_limits(cgroup, resources, False)

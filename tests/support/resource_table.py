@@ -160,7 +160,7 @@ ROWS = (
     Row("rdma", {"rdma": {"mlx5_1": {"hcaHandles": 3}}}, {"rdma": {"mlx5_1": {"hcaHandles": 2}}},
         Refused("controller", "refused: no such controller or device"), Refused("", "refused: no such controller or device")),
     Row("unified", {"unified": {"pids.max": "30"}}, {"unified": {"pids.max": "31"}},
-        Refused("cgroup version 2", "refused: no version 2"), Place("pids", "pids.max", "30", "31"),
+        Refused("version", "refused: no version 2"), Place("pids", "pids.max", "30", "31"),
         property=Property("TasksMax", "30", "31")),
 )  # fmt: skip
 
