@@ -198,10 +198,10 @@ def wanted(cgroup: Cgroup, resources: Resources) -> tuple[list[Setting], dict[st
     with kernel(cgroup):
         settings = limits.limits_of(cgroup, resources, now=limits.limits_now(cgroup), pointer="")
     after = Cgroup(cgroup.unified, dict(cgroup.files))
-    becomes_idle = any((setting.file, setting.value) == ("cpu.idle", "1") for setting in settings)
+    if any((setting.file, setting.value) == ("cpu.idle", "1") for setting in settings):
+        # An idle group has none.
+        settings = [setting for setting in settings if setting.file not in ("cpu.weight", "cpu.shares")]
     for setting in settings:
-        if becomes_idle and setting.file in ("cpu.weight", "cpu.shares"):
-            continue  # an idle group has none
         after.files = after.after(setting.file, setting.value)
     return settings, after.files
 
