@@ -18,6 +18,7 @@ import pytest
 from support.bundle import Bundle, unique
 from support.cgroup import PURE, ROOT, directory
 from support.command import RuntimeCommand
+from support.native import compat
 from support.nested import nested
 from support.oracle import cgroups
 from support.report import mounts
@@ -149,6 +150,20 @@ def test_subordinate_root_reaches_the_bundle(rootless: RuntimeCommand, user: Use
     bundle.path.chmod(0o700)
     report = rootless.report(bundle)
     assert report["uids"] == [0] * 4
+
+
+@ONLY_OURS
+@pytest.mark.parametrize("mask", ["all", "mount_setattr", "openat2", "clone3"])
+def test_older_kernels(runtime: RuntimeCommand, user: User, own_bundle: Bundle, mask: str) -> None:
+    """The ways without newer system calls lead there without root as well."""
+    rootless = user.runtime(runtime, *user.words(before=compat(mask)))
+    own_bundle.mount("/data", "bind", own_bundle.rootfs, "rbind", "ro").linux(
+        maskedPaths=["/proc/acpi", "/proc/keys"], readonlyPaths=["/proc/sys"]
+    )
+    result = rootless.run(own_bundle.seq("report", ["create", "/data/new", "x"], ["read", "/proc/keys"])).ok()
+    assert result.report["uids"] == [0] * 4
+    assert result.outcomes("create") == {"/data/new": "EROFS"}
+    assert result.reads["/proc/keys"] == ""
 
 
 # ---- limits of power ---------------------------------------------------------------------------
