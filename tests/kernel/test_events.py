@@ -321,8 +321,8 @@ def test_events_ends_with_its_reader(runtime: RuntimeCommand, sleeper: Bundle) -
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
-        assert process.stderr.read() == b""
         assert process.wait(20) == 1
+        assert process.stderr.read() == b""
 
 
 @pytest.mark.ocirun_only("runc: by the default action")

@@ -126,6 +126,7 @@ class Frozen:
 
     def close(self) -> None:
         """End the process and remove the cgroup."""
+        self.module.thaw(self.fd)
         self.process.kill()
         self.process.wait()
         os.close(self.fd)
