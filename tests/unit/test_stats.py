@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ocirun.cgroups.hierarchies import Hierarchy
 from ocirun.cgroups.keyed import UNLIMITED, bound, flat, integer, nested, numbers, pressure
 from ocirun.cgroups.legacy_stats import parse_blkio
+from ocirun.cgroups.oom import UnifiedWatch, watch_oom
 from ocirun.cgroups.stats import read_stats
 from ocirun.errors import CgroupError
 from ocirun.rdt_stats import read_groups
@@ -373,3 +374,23 @@ def test_resctrl(tmp_path: Path) -> None:
         "cmt_stats": [{"llc_occupancy": 81920}, {}],
     }
     assert read_groups(str(tmp_path / "c1/mon_groups"), "res:/\nmon:/\n") == {}
+
+
+def test_kills_are_counted_from_the_watch_on(tmp_path: Path) -> None:
+    """Version 2: what was killed before is not new; kills between two looks are one answer, with their number."""
+    events = tmp_path / "memory.events"
+    events.write_text("low 0\nhigh 0\nmax 3\noom 2\noom_kill 2\noom_group_kill 0\n")
+    watch = UnifiedWatch(str(tmp_path))
+    try:
+        assert watch.take() == {}
+        events.write_text("low 0\nhigh 9\nmax 9\noom 3\noom_kill 5\noom_group_kill 0\n")
+        assert watch.take() == {"oom_kill": 3}
+        assert watch.take() == {}
+    finally:
+        watch.close()
+    place = Hierarchy(version=2, mount_point=str(tmp_path), root="/", controllers=[], path="off")
+    (tmp_path / "off").mkdir()
+    with pytest.raises(CgroupError, match="ENOENT") as caught:
+        watch_oom([place])
+    assert caught.value.hint is not None
+    assert "memory controller is off" in caught.value.hint
