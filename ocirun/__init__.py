@@ -41,8 +41,9 @@ if TYPE_CHECKING:
         UnsupportedFeature,
     )
     from ocirun.events import Event, EventStream
+    from ocirun.execution import ExecProcess
     from ocirun.host import HostFacts
-    from ocirun.plan.build import Plan
+    from ocirun.plan.plan import Plan
     from ocirun.runtime import Runtime
     from ocirun.spec.state import State
     from ocirun.validate import validate_bundle
@@ -57,8 +58,9 @@ _HOMES = {
     "Container": "ocirun.container",
     "Event": "ocirun.events",
     "EventStream": "ocirun.events",
+    "ExecProcess": "ocirun.execution",
     "HostFacts": "ocirun.host",
-    "Plan": "ocirun.plan.build",
+    "Plan": "ocirun.plan.plan",
     "Runtime": "ocirun.runtime",
     "State": "ocirun.spec.state",
     "Stats": "ocirun.cgroups.stats",
@@ -68,9 +70,9 @@ _HOMES = {
 
 __all__ = [
     "BundleError", "Busy", "CgroupError", "Container", "ContainerExists", "ContainerNotFound",
-    "ContainerNotRunning", "CorruptState", "DeadlineExceeded", "Event", "EventStream", "HookError", "HostFacts",
-    "InitDied", "InitError", "InternalError", "InvalidConfig", "InvalidContainerId", "InvalidStatus", "KernelError",
-    "OcirunError", "Plan", "Problem", "Runtime", "State", "StateError", "Stats", "UnsupportedFeature",
+    "ContainerNotRunning", "CorruptState", "DeadlineExceeded", "Event", "EventStream", "ExecProcess", "HookError",
+    "HostFacts", "InitDied", "InitError", "InternalError", "InvalidConfig", "InvalidContainerId", "InvalidStatus",
+    "KernelError", "OcirunError", "Plan", "Problem", "Runtime", "State", "StateError", "Stats", "UnsupportedFeature",
     "validate_bundle",
 ]  # fmt: skip
 

@@ -27,13 +27,21 @@ def read_config(bundle: str, config_path: str | None = None) -> bytes:
     `config_path` is a file beside or outside the bundle instead (crun's --config), relative to the bundle.
     Errors: BundleError.
     """
-    path = os.path.join(bundle, config_path or "config.json")
+    try:
+        return read_document(os.path.join(bundle, config_path or "config.json"))
+    except BundleError as error:
+        error.hint = "--bundle names the directory with config.json"
+        raise
+
+
+def read_document(path: str) -> bytes:
+    """Return the bytes of a file that somebody hands over, read once through one descriptor.  Errors: BundleError."""
     try:
         # A FIFO must not hang us, a device must not be read for ever.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as error:
         what = os.strerror(error.errno or 0).lower()
-        raise BundleError(f"{path}: {what}", hint="--bundle names the directory with config.json") from error
+        raise BundleError(f"{path}: {what}") from error
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise BundleError(f"{path}: not a regular file")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A container: start, state, kill, delete, wait.
+"""A container: start, exec, state, kill, delete, wait.
 
 Spec: runtime.md#operations
 """
@@ -20,7 +20,8 @@ from ocirun.errors import (
     KernelError,
     OcirunError,
 )
-from ocirun.identity import exit_code, is_this_boot, open_pidfd, signal_process, wait_end
+from ocirun.executor import Executor
+from ocirun.identity import exit_code, is_this_boot, open_pidfd, signal_process, wait_end, wait_exit_code
 from ocirun.spec.state import CREATED, CREATING, PAUSED, RUNNING, STOPPED, hook_state
 from ocirun.store import NOTIFY_DIRECTORY, START_SOCKET
 
@@ -44,7 +45,7 @@ START_DEADLINE_S = 60.0
 EXIT_DEADLINE_S = 10.0
 
 
-class Container:
+class Container(Executor):
     """A container that exists.  Comes from `Runtime.create` and `Runtime.load`; safe to use from several threads.
 
     Holds a pidfd of the container's process when it was created here; close() or the end of a `with` block gives it
@@ -371,6 +372,8 @@ class Container:
         if manager.is_frozen():
             manager.thaw()
         try:
+            if fd >= 0:
+                self.reap_executed(fd, EXIT_DEADLINE_S)
             code = wait_end(record, fd, EXIT_DEADLINE_S, manager)
         except TimeoutError:
             raise OcirunError(
@@ -405,17 +408,10 @@ class Container:
             return self._exit_code
         fd = self.pidfd()
         try:
-            result = _native.wait(fd, timeout)
+            self.reap_executed(fd, timeout)
+            self._exit_code = wait_exit_code(fd, timeout, self.id)
         finally:
             os.close(fd)
-        if result is None:
-            error = OcirunError(
-                "the exit status is not known: the process is not a child of this one",
-                container_id=self.id,
-            )
-            error.code = "exit_status_unknown"
-            raise error
-        self._exit_code = exit_code(result)
         return self._exit_code
 
     def stats(self) -> Stats:

@@ -15,7 +15,7 @@ from ocirun.cgroups import open_manager
 from ocirun.errors import BundleError, HookError, OcirunError
 from ocirun.init.process import InitProcess
 from ocirun.init.protocol import AT_BARRIER, NEED_ID_MAPS
-from ocirun.inputs import Inputs
+from ocirun.inputs import Inputs, write_pid_file
 from ocirun.intent import new_record
 from ocirun.plan import ops
 from ocirun.plan.build import build, join_bundle
@@ -24,9 +24,8 @@ from ocirun.plan.mounts import cgroup_mounts
 from ocirun.spec.cgroup_owner import cgroup_owner
 from ocirun.spec.id_map_rules import why_groups_stay
 from ocirun.spec.id_maps import IdMaps
-from ocirun.spec.state import hook_state
+from ocirun.spec.state import hook_state, process_state
 from ocirun.store import NOTIFY_DIRECTORY
-from ocirun.version import SPEC_VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from ocirun.host import HostFacts
     from ocirun.inputs import CreateOptions
     from ocirun.netdev import NetDevices
-    from ocirun.plan.build import Plan
+    from ocirun.plan.plan import Plan
     from ocirun.plan.seccomp import CompiledFilter
     from ocirun.rdt import RdtGroup
     from ocirun.spec.model import Config
@@ -95,7 +94,7 @@ class Creation:
         self.pid, self.pidfd = 0, -1
         self.warnings: Sequence[str] = ()  # of the plan
         self.record: Record = {}
-        self.inputs = Inputs(entry, options)
+        self.inputs = Inputs(options)
         self._net_devices: NetDevices | None = None
         self._rdt: RdtGroup | None = None
         self._undo: list[Callable[[], None]] = []
@@ -105,7 +104,7 @@ class Creation:
         try:
             self._check_rootfs()
             self._save_intent()
-            self.inputs.open(self.config, self.seccomp)
+            self._open_inputs()
             self._make_birthplace()
             plan = self._build_plan()
             self._two_steps, self.warnings = plan.two_steps, plan.warnings
@@ -143,7 +142,7 @@ class Creation:
             self.rootfs,
             self.config,
             self.cgroup,
-            pid_file=self.options.pid_file,
+            self.options,
         )
         if self.linux.net_devices:
             from ocirun.netdev import NetDevices
@@ -156,6 +155,12 @@ class Creation:
             self._rdt = RdtGroup(self.facts.resctrl, self.linux.intel_rdt, self.entry.id)
             self.record["intelRdt"] = self._rdt.record()
         self.entry.write_record(self.record)
+
+    def _open_inputs(self) -> None:
+        self.inputs.open_start(self.entry)
+        self.inputs.open_sockets(self.config.process, self.seccomp)
+        if self.options.notify_socket is not None:
+            os.mkdir(NOTIFY_DIRECTORY, 0o755, dir_fd=self.entry.fd)
 
     def _make_birthplace(self) -> None:
         """Make the cgroup that init is born in; those of version 1 are made while it works."""
@@ -243,11 +248,8 @@ class Creation:
         return None
 
     def _available_capabilities(self) -> int:
-        """Return what can be given: all that the kernel knows in a user namespace, otherwise what we have."""
-        known = (1 << (self.facts.cap_last_cap + 1)) - 1
-        if any(each.type == "user" for each in self.linux.namespaces):
-            return known
-        return known & self.facts.effective_capabilities
+        in_own = any(each.type == "user" for each in self.linux.namespaces)
+        return self.facts.available_capabilities(in_user_namespace=in_own)
 
     def _finish_cgroup_unless_forking(self) -> None:
         """In one step init mounts while this goes on, and waits for it at BARRIER_CGROUP if it is quicker."""
@@ -335,9 +337,11 @@ class Creation:
         if self.options.pid_file is not None:
             write_pid_file(self.options.pid_file, init.pid)
             self._undo.append(self._remove_pid_file)
-        self.inputs.send_pidfd(init.pidfd)
+        self.inputs.send_pidfd(init.pidfd, b"standard")
         if self.seccomp is not None and self.seccomp.notify:
-            return self.inputs.own(_native.plan_file(self._agent_text(), self.entry.path))
+            # What the agent is told, by init, when `start` has come to the filter.
+            text = process_state(init.pid, self.seccomp.listener_metadata, self._hook_state("created"))
+            return self.inputs.own(_native.plan_file(text, self.entry.path))
         return -1
 
     # What the steps need.
@@ -358,21 +362,6 @@ class Creation:
 
     def _hook_state(self, status: str) -> bytes:
         return hook_state(self.entry.id, status, self._init.pid, self.bundle, self.config.annotations)
-
-    def _agent_text(self) -> bytes:
-        """Return what the seccomp agent is told, by init, when `start` has come to the filter.
-
-        Spec: config-linux.md#containerprocessstate
-        """
-        from ocirun.strict_json import dumps
-
-        assert self.seccomp is not None
-        state = self._hook_state("created").decode()
-        metadata = self.seccomp.listener_metadata
-        text = f'{{"ociVersion":{dumps(SPEC_VERSION)},"fds":["seccompFd"],"pid":{self._init.pid},'
-        if metadata is not None:
-            text += f'"metadata":{dumps(metadata)},'
-        return f'{text}"state":{state}}}'.encode()
 
     def _remove_pid_file(self) -> None:
         assert self.options.pid_file is not None
@@ -398,25 +387,3 @@ class Creation:
             state = hook_state(self.entry.id, "stopped", 0, self.bundle, self.config.annotations)
             for failed in self._hook_runner().run_each(hooks.poststop, "poststop", state):
                 error.add_note(str(failed))
-
-
-def write_pid_file(path: str, pid: int) -> None:
-    """Write the pid file whole: an engine that sees the name can read the number.
-
-    Errors: OSError.  An existing file or link of this name is replaced, not followed.
-    """
-    temporary = f"{path}.{os.urandom(6).hex()}.tmp"  # a number could be in the way since a crash
-    fd = os.open(
-        temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644
-    )
-    try:
-        try:
-            os.write(fd, str(pid).encode())
-        finally:
-            os.close(fd)
-        os.rename(temporary, path)
-    except BaseException as error:
-        os.unlink(temporary)
-        if isinstance(error, OSError):
-            error.filename, error.filename2 = path, None  # write(2) does not know it
-        raise

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from ocirun.errors import CgroupError, UnsupportedFeature
 from ocirun.host import HostFacts
-from ocirun.plan.build import Plan, build
+from ocirun.plan.build import build
 from ocirun.plan.circumstances import Circumstances
+from ocirun.plan.plan import Plan
 from ocirun.spec.id_map_rules import why_groups_stay
 from ocirun.validate import validate_for_anybody
 

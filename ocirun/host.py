@@ -284,6 +284,11 @@ class HostFacts:
         """Tell whether the calling thread has capability *number* in effect."""
         return bool(self.effective_capabilities >> number & 1)
 
+    def available_capabilities(self, *, in_user_namespace: bool) -> int:
+        """Return what the caller can give a process, as a bit mask: in a user namespace all that the kernel knows."""
+        known = (1 << (self.cap_last_cap + 1)) - 1
+        return known if in_user_namespace else known & self.effective_capabilities
+
     def _fact(self, name: str, read: Callable[[], T]) -> T:
         # Two threads may both read a fact the first time: they find the same.
         known = self._known

@@ -10,7 +10,7 @@ import os
 from errno import ENOSYS, EPERM, ESRCH
 
 from ocirun import procfs
-from ocirun.errors import KernelError
+from ocirun.errors import KernelError, OcirunError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,29 @@ _FROZEN_AFTER_S = 0.5  # nothing else takes that long to die
 def is_this_boot(record: Record) -> bool:
     """Say whether pids and start times of the record still mean anything."""
     return bool(record["bootId"] == procfs.boot_id())
+
+
+def open_directory(record: Record) -> int:
+    """Return an owned descriptor of /proc/PID of the container's process, -1 where it is gone or on its way out.
+
+    What is opened below it is of this very process, or fails: procfs binds the directory to the process, not to its
+    number (V-21).
+    """
+    init = record.get("init")
+    if init is None or not is_this_boot(record):
+        return -1
+    try:
+        fd = os.open(f"/proc/{init['pid']}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, ProcessLookupError):
+        return -1
+    try:
+        content = procfs.read("stat", fd)
+    except ProcessLookupError:
+        content = b""
+    if content and procfs.parse_stat(content)[1] == init["startTime"] and not procfs.is_ending(content):
+        return fd
+    os.close(fd)
+    return -1
 
 
 def open_pidfd(record: Record, *, or_zombie: bool = False) -> int:
@@ -102,6 +125,24 @@ def _wait_gone(record: Record, timeout_s: float) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError
         time.sleep(0.005)
+
+
+def wait_exit_code(pidfd: int, timeout_s: float | None, container_id: str) -> int:
+    """Wait for a process of a container to end; returns its exit code, or 128 + N where signal N ended it.
+
+    Errors: a plain TimeoutError at the deadline; OcirunError with the code "exit_status_unknown" where nobody can tell:
+    not our child, and a kernel before 6.15 or a parent that does not reap it.
+    """
+    from ocirun._native import wait
+
+    found = wait(pidfd, timeout_s)
+    if found is None:
+        error = OcirunError(
+            "the exit status is not known: the process is not a child of this one", container_id=container_id
+        )
+        error.code = "exit_status_unknown"
+        raise error
+    return exit_code(found)
 
 
 def exit_code(wait_status: int) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How create was called, and what it opens for that: the plan's inputs, stdio, whom it tells.
+"""How create or exec was called, and what is opened for that: the plan's inputs, stdio, whom it tells.
 
 An input is a descriptor that is passed to init together with the plan.
 """
@@ -10,33 +10,45 @@ import os
 
 from ocirun import _native
 from ocirun.errors import KernelError, OcirunError
-from ocirun.store import NOTIFY_DIRECTORY, START_SOCKET
+from ocirun.store import START_SOCKET
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ocirun.plan.seccomp import CompiledFilter
-    from ocirun.spec.model import Config
+    from ocirun.spec.model import Process
     from ocirun.store import Entry
 
 
-class CreateOptions:
+class SpawnOptions:
+    """How a process is started: its descriptors, and who is told of it; `Runtime.create` documents them."""
+
+    __slots__ = ("console_fd", "console_socket", "pass_fds", "pid_file", "pidfd_socket", "stdio", "timeout")
+
+    def __init__(
+        self,
+        stdio: tuple[int | None, int | None, int | None],
+        console_socket: str | None,
+        console_fd: int | None,
+        pid_file: str | None,
+        pass_fds: Sequence[int],
+        pidfd_socket: str | None,
+        timeout: float | None,
+    ) -> None:
+        self.stdio = stdio
+        self.console_socket = console_socket
+        self.console_fd = console_fd
+        self.pid_file = pid_file
+        self.pass_fds = tuple(pass_fds)
+        self.pidfd_socket = pidfd_socket
+        self.timeout = timeout
+
+
+class CreateOptions(SpawnOptions):
     """How a container is created; the parameters of `Runtime.create`, which documents them."""
 
-    __slots__ = (
-        "console_fd",
-        "console_socket",
-        "listen_fds",
-        "no_new_keyring",
-        "no_pivot",
-        "notify_socket",
-        "pass_fds",
-        "pid_file",
-        "pidfd_socket",
-        "stdio",
-        "timeout",
-    )
+    __slots__ = ("listen_fds", "no_new_keyring", "no_pivot", "notify_socket")
 
     def __init__(
         self,
@@ -53,29 +65,22 @@ class CreateOptions:
         notify_socket: str | None = None,
         timeout: float | None = None,
     ) -> None:
-        self.stdio = stdio
-        self.console_socket = console_socket
-        self.console_fd = console_fd
-        self.pid_file = pid_file
-        self.pass_fds = tuple(pass_fds)
+        super().__init__(stdio, console_socket, console_fd, pid_file, pass_fds, pidfd_socket, timeout)
         self.listen_fds = listen_fds
         self.no_pivot = no_pivot
         self.no_new_keyring = no_new_keyring
-        self.pidfd_socket = pidfd_socket
         self.notify_socket = notify_socket
-        self.timeout = timeout
 
 
 class Inputs:
-    """The descriptors that one create opens, by the names that a plan has for them.
+    """The descriptors that are opened for one plan, by the names that it has for them.
 
-    Owns all that `own` was given; close() gives them up.  `open` is called once.
+    Owns all that `own` was given; close() gives them up.
     """
 
-    __slots__ = ("_entry", "_named", "_options", "_owned")
+    __slots__ = ("_named", "_options", "_owned")
 
-    def __init__(self, entry: Entry, options: CreateOptions) -> None:
-        self._entry = entry
+    def __init__(self, options: SpawnOptions) -> None:
         self._options = options
         self._named: dict[str, int] = {}
         self._owned: list[int] = []
@@ -95,11 +100,14 @@ class Inputs:
             os.close(fd)
         self._owned.clear()
 
-    def open(self, config: Config, seccomp: CompiledFilter | None) -> None:
-        """Open what the plan's inputs stand for.  Errors: KernelError, OcirunError"""
-        start = f"{self._entry.path}/{START_SOCKET}"
-        self._named["start"] = self.own(_native.listen(self._entry.short_path(START_SOCKET), start))
-        if config.process is not None and config.process.terminal:
+    def open_start(self, entry: Entry) -> None:
+        """Open the socket by which the container is started.  Errors: KernelError"""
+        start = f"{entry.path}/{START_SOCKET}"
+        self._named["start"] = self.own(_native.listen(entry.short_path(START_SOCKET), start))
+
+    def open_sockets(self, process: Process | None, seccomp: CompiledFilter | None) -> None:
+        """Open those of the terminal and of the seccomp agent.  Errors: KernelError, OcirunError"""
+        if process is not None and process.terminal:
             self._named["console"] = self._open_console()
         elif self._options.console_socket is not None:
             raise OcirunError(
@@ -108,8 +116,6 @@ class Inputs:
             )
         if seccomp is not None and seccomp.listener_path is not None:
             self._named["agent"] = self._connect_agent(seccomp.listener_path)
-        if self._options.notify_socket is not None:
-            os.mkdir(NOTIFY_DIRECTORY, 0o755, dir_fd=self._entry.fd)
 
     def _open_console(self) -> int:
         options = self._options
@@ -139,11 +145,22 @@ class Inputs:
         """Return what becomes 0, 1 and 2 of the process, borrowed."""
         return [number if fd is None else fd for number, fd in enumerate(self._options.stdio)]
 
-    def send_pidfd(self, pidfd: int) -> None:
-        """Give init's pidfd to the socket of `pidfd_socket`, if there is one."""
+    def send_pidfd(self, pidfd: int, kind: bytes) -> None:
+        """Give a pidfd to the socket of `pidfd_socket`, if there is one, with runc's word for what process it is."""
         if self._options.pidfd_socket is not None:
             connection = self.own(_native.connect(self._options.pidfd_socket, stream=True))
-            _native.send_text(connection, b"standard", pidfd)
+            _native.send_text(connection, kind, pidfd)
+
+
+def check_descriptors(fds: Sequence[int]) -> None:
+    """Refuse descriptors that are to be passed on and are not open.  Errors: OcirunError"""
+    for fd in fds:
+        try:
+            os.fstat(fd)
+        except OSError:
+            raise OcirunError(
+                f"descriptor {fd} is to be preserved but is not open", op="preserve-fds"
+            ) from None
 
 
 def fill_stdio() -> list[int]:
@@ -160,3 +177,25 @@ def fill_stdio() -> list[int]:
         opened.append(fd)
         if os.fstat(fd).st_rdev != os.makedev(1, 3):
             raise OcirunError("/dev/null of the host is not the null device")
+
+
+def write_pid_file(path: str, pid: int) -> None:
+    """Write the pid file whole: an engine that sees the name can read the number.
+
+    Errors: OSError.  An existing file or link of this name is replaced, not followed.
+    """
+    temporary = f"{path}.{os.urandom(6).hex()}.tmp"  # a number could be in the way since a crash
+    fd = os.open(
+        temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644
+    )
+    try:
+        try:
+            os.write(fd, str(pid).encode())
+        finally:
+            os.close(fd)
+        os.rename(temporary, path)
+    except BaseException as error:
+        os.unlink(temporary)
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = path, None  # write(2) does not know it
+        raise

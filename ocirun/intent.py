@@ -16,6 +16,7 @@ from ocirun.version import SPEC_VERSION
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun.cgroups import CgroupManager
+    from ocirun.inputs import CreateOptions
     from ocirun.spec.model import Config, Hook
     from ocirun.store import Record
 
@@ -26,8 +27,7 @@ def new_record(
     rootfs: str,
     config: Config,
     cgroup: CgroupManager,
-    *,
-    pid_file: str | None,
+    options: CreateOptions,
 ) -> Record:
     """Return the record of a container of which nothing exists yet; the calling process is its creator."""
     assert config.linux is not None
@@ -48,7 +48,10 @@ def new_record(
         "cgroup": cgroup.record(),
         "frozenFiles": _frozen_files(cgroup),
         "ownPidNamespace": any(each.type == "pid" for each in config.linux.namespaces),
-        "pidFile": pid_file,
+        "pidFile": options.pid_file,
+        # What exec has to know of how the process was started.
+        "noPivot": options.no_pivot,
+        "newKeyring": not options.no_new_keyring,
         "hooks": {
             "poststart": [hook_record(each) for each in hooks.poststart] if hooks else [],
             "poststop": [hook_record(each) for each in hooks.poststop] if hooks else [],

@@ -20,8 +20,8 @@ from ocirun.errors import KernelError, OcirunError
 from ocirun.init.process import InitProcess
 from ocirun.netlink import IFA_F_PERMANENT, SCOPE_LINK, SCOPE_UNIVERSE, Link, RouteSocket
 from ocirun.plan import ops
-from ocirun.plan.build import Plan
 from ocirun.plan.namespaces import CLONE_FLAGS
+from ocirun.plan.plan import Plan
 from ocirun.plan.slots import Slots
 from ocirun.strict_json import pointer_token
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 import os
 
 
-def read(path: str) -> bytes:
+def read(path: str, dir_fd: int | None = None) -> bytes:
     """Return the content of a small file of /proc or /sys."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=dir_fd)
     try:
         return os.read(fd, 65536)
     finally:
@@ -42,6 +42,15 @@ def parse_stat(content: bytes) -> tuple[str, int]:
     """Parse /proc/PID/stat."""
     fields = content[content.rindex(b")") + 1 :].split()
     return fields[0].decode("ascii"), int(fields[19])
+
+
+def is_ending(content: bytes) -> bool:
+    """Say whether /proc/PID/stat is of a process that has ended, or is about to: PF_EXITING among its flags.
+
+    The first process of a pid namespace is in that state until all others in it are reaped.
+    """
+    fields = content[content.rindex(b")") + 1 :].split()
+    return fields[0] in (b"Z", b"X") or bool(int(fields[6]) & 0x4)
 
 
 def is_alive(pid: int, start_time: int) -> bool:

@@ -42,16 +42,14 @@ class RdtGroup:
             )
         self._root = root
         self._config = config
-        name = container_id if config.clos_id is None else config.clos_id
-        self.directory = root if name == "/" else f"{root}/{name}"
-        self.monitoring = f"{self.directory}/mon_groups/{container_id}" if config.enable_monitoring else None
+        self.directory, self.monitoring = _directories(root, config, container_id)
         self.lines = _lines(config, _POINTER)
         self._inodes: dict[str, int] = {}  # of what make() has made
         self._makes_class = not os.path.isdir(self.directory)
         if self._makes_class and config.clos_id is not None and not self.lines:
             pointer = f"{_POINTER}/closID"
             raise OcirunError(
-                f"{pointer}: there is no class of service {name}, and no schemata to make it with",
+                f"{pointer}: there is no class of service {config.clos_id}, and no schemata to make it with",
                 json_pointer=pointer,
             )
         if not self._makes_class:
@@ -174,6 +172,17 @@ class SchemataChange:
                 _write(self._root, self._file, line.strip(), "")
             except KernelError as failure:
                 error.add_note(f"while restoring {line.strip()}: {failure}")
+
+
+def tasks_files(root: str, config: IntelRdt, container_id: str) -> list[str]:
+    """Return the files by which a process joins the groups of a container, by writing "0"; the class first."""
+    return [f"{each}/tasks" for each in _directories(root, config, container_id) if each is not None]
+
+
+def _directories(root: str, config: IntelRdt, container_id: str) -> tuple[str, str | None]:
+    name = container_id if config.clos_id is None else config.clos_id
+    directory = root if name == "/" else f"{root}/{name}"
+    return directory, f"{directory}/mon_groups/{container_id}" if config.enable_monitoring else None
 
 
 def remove(

@@ -16,16 +16,16 @@ from ocirun.store import SECCOMP_CACHE, Store, remove_leftover
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
-    from typing import Self
+    from typing import Any, Self
 
     from ocirun.container import Container
+    from ocirun.execution import ExecProcess
     from ocirun.hooks import HookRunner
     from ocirun.inputs import CreateOptions
-    from ocirun.plan.build import Plan
+    from ocirun.plan.plan import Plan
     from ocirun.plan.seccomp import CompiledFilter
-    from ocirun.spec.model import Config
     from ocirun.store import Entry, Record
 
 
@@ -53,6 +53,8 @@ class Runtime:
         self.warnings: list[str] = []
         #: Process -> its descriptor of the sealed ocirun-init: a fork of the host process must not rely on ours.
         self._inits: dict[int, int] = {}
+        #: What `Container.exec` has started and nobody has waited for yet.
+        self.unreaped: set[ExecProcess] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -149,14 +151,15 @@ class Runtime:
         from ocirun.container import Container
         from ocirun.create import Creation
         from ocirun.host import HostFacts
+        from ocirun.inputs import check_descriptors
         from ocirun.validate import validate_document
 
         facts = HostFacts()
         check_path(bundle)
         text = read_config(bundle, config_path)
         config = validate_document(text, facts, self.cgroup_manager)
-        seccomp = self._compile_seccomp(config)
-        self._check_descriptors(options.pass_fds)
+        seccomp = self.compile_seccomp(config.linux.seccomp if config.linux and config.process else None)
+        check_descriptors(options.pass_fds)
         entry = self.store.create(container_id)
         creation: Creation | None = None
         try:
@@ -186,23 +189,13 @@ class Runtime:
             entry.close()
         return Container(self, container_id, bundle, creation.pid, creation.pidfd)
 
-    def _check_descriptors(self, fds: Sequence[int]) -> None:
-        for fd in fds:
-            try:
-                os.fstat(fd)
-            except OSError:
-                raise OcirunError(
-                    f"descriptor {fd} is to be preserved but is not open", op="preserve-fds"
-                ) from None
-
-    def _compile_seccomp(self, config: Config) -> CompiledFilter | None:
-        if config.linux is None or config.linux.seccomp is None or config.process is None:
+    def compile_seccomp(self, profile: Mapping[str, Any] | None) -> CompiledFilter | None:
+        """Return the filter of a profile, None where there is none; compiled once, then from the cache."""
+        if profile is None:
             return None
         from ocirun.plan.seccomp import compile_profile
 
-        return compile_profile(
-            config.linux.seccomp, cache_dir=os.path.join(self.store.root, SECCOMP_CACHE)
-        )
+        return compile_profile(profile, cache_dir=os.path.join(self.store.root, SECCOMP_CACHE))
 
     def open_init(self) -> int:
         """Return a descriptor of ocirun-init for one start of it, owned by the caller.

@@ -20,7 +20,7 @@ from ocirun.host import HostFacts
 from ocirun.spec import _validator, host_rules, mount_rules, rules
 from ocirun.spec.id_map_rules import CAP_SYS_ADMIN
 from ocirun.spec.linux_rules import check_resources
-from ocirun.spec.model import Config, IntelRdt, Process
+from ocirun.spec.model import Config, IntelRdt, Linux, Process
 from ocirun.spec.resources import Resources
 
 TYPE_CHECKING = False
@@ -75,15 +75,27 @@ def _check_host(config: Config, facts: HostFacts, cgroup_manager: str) -> None:
     _refuse_any(problems)
 
 
-def validate_process(data: bytes, facts: HostFacts, *, what: str = "process.json") -> Process:
-    """Decode a document that is only the object `process`, as exec takes it.
+def validate_process(document: dict[str, Any], facts: HostFacts, linux: Linux, pointer: str = "") -> Process:
+    """Decode an object `process` for a container with the configuration *linux*, as exec takes it.
 
-    Pointers are relative to that document.  Errors: InvalidConfig
+    *pointer* is where the object stands in its document.  Errors: InvalidConfig
     """
-    process = Process.decode(_load(data, what, "process"))
-    _refuse_any(rules.check_process(process, ""))
-    _refuse_any(host_rules.check_process(process, facts, ""))
+    process = Process.decode(check_shape(document, "process", pointer))
+    _refuse_any(rules.check_joining(process, linux, pointer))
+    _refuse_any(host_rules.check_process(process, facts, pointer))
     return process
+
+
+def check_shape(source: bytes | dict[str, Any], part: str, pointer: str = "", *, what: str = "") -> dict[str, Any]:
+    """Return a document that is only a part of config.json if it passes the schema.
+
+    *what* is its name in messages about its syntax, *pointer* where it stands.  Errors: InvalidConfig
+    """
+    try:
+        return _load(source, what, part)
+    except InvalidConfig as error:
+        problems = [Problem(each.gate, pointer + each.pointer, each.message) for each in error.problems]
+        raise InvalidConfig(problems) from None
 
 
 def validate_resources(

@@ -47,6 +47,7 @@ enum ocirun_opcode {
 	OCIRUN_OP_INVALID = 0,
 	/* namespaces */
 	OCIRUN_OP_OPEN_NAMESPACE,	/* slot0 <- open(text0) unless it is an input; must be of type number0 */
+	OCIRUN_OP_AFFINITY,		/* text0 = CPU mask of uint64_t */
 	OCIRUN_OP_JOIN_CGROUP,		/* text0 = "tasks" of a version 1 cgroup: moving oneself is cheap, being moved is not */
 	OCIRUN_OP_JOIN,			/* setns(slot0, number0) */
 	OCIRUN_OP_UNSHARE,		/* number0 = CLONE_NEW* */
@@ -55,6 +56,8 @@ enum ocirun_opcode {
 	OCIRUN_OP_FORK,			/* continue in a child made with number0 = CLONE_NEW*; the parent learns its pid */
 	OCIRUN_OP_BARRIER,		/* number0 = enum ocirun_barrier; slot0 <- descriptor sent with the answer, if any;
 					 * slot1 = one to send along, closed here afterwards */
+	OCIRUN_OP_OPEN_PROC,		/* open the private procfs, while /proc is still the runtime's own */
+	OCIRUN_OP_ENTER_ROOT,		/* paths are below "/" from now on: that of the mount namespace, or slot0 */
 	OCIRUN_OP_WRITE_PROC,		/* text0 below /proc, text1 = data */
 	OCIRUN_OP_SYSCTL,		/* text0 below /proc/sys, text1 = value */
 	OCIRUN_OP_HOSTNAME,		/* text0 */
@@ -147,7 +150,8 @@ enum ocirun_barrier {
 	OCIRUN_BARRIER_LIMITS,		/* in two steps: init was forked, so the parent may set limits */
 	OCIRUN_BARRIER_NETWORK,		/* the parent moves network devices into our namespace */
 	OCIRUN_BARRIER_CREATE_RUNTIME,	/* mounts are done, root not yet changed: prestart and createRuntime hooks */
-	OCIRUN_BARRIER_CREATED		/* everything but start: the parent saves the state, then says PROCEED */
+	OCIRUN_BARRIER_CREATED,		/* everything but start: the parent saves the state, then says PROCEED */
+	OCIRUN_BARRIER_READY		/* exec: everything but the last steps: the parent makes the process known */
 };
 
 enum ocirun_message_kind {
@@ -235,6 +239,7 @@ enum ocirun_site {
 	OCIRUN_SITE_PRLIMIT64,
 	OCIRUN_SITE_PERSONALITY,
 	OCIRUN_SITE_SCHED_SETATTR,
+	OCIRUN_SITE_SCHED_SETAFFINITY,
 	OCIRUN_SITE_IOPRIO_SET,
 	OCIRUN_SITE_SET_MEMPOLICY,
 	OCIRUN_SITE_SECCOMP,

@@ -12,6 +12,8 @@ static int dispatch(struct context *ctx) {
 	switch ((enum ocirun_opcode)ctx->op->opcode) {
 	case OCIRUN_OP_OPEN_NAMESPACE:
 		return op_open_namespace(ctx);
+	case OCIRUN_OP_AFFINITY:
+		return op_affinity(ctx);
 	case OCIRUN_OP_JOIN_CGROUP:
 		return op_join_cgroup(ctx);
 	case OCIRUN_OP_JOIN:
@@ -26,6 +28,10 @@ static int dispatch(struct context *ctx) {
 		return op_fork(ctx);
 	case OCIRUN_OP_BARRIER:
 		return op_barrier(ctx);
+	case OCIRUN_OP_OPEN_PROC:
+		return op_open_proc(ctx);
+	case OCIRUN_OP_ENTER_ROOT:
+		return op_enter_root(ctx);
 	case OCIRUN_OP_WRITE_PROC:
 		return op_write_proc(ctx);
 	case OCIRUN_OP_SYSCTL:

@@ -124,6 +124,7 @@ void report_failure(struct context *ctx, int error);
 
 /* the operations; each returns 0 or -errno with ctx->site set */
 int op_open_namespace(struct context *ctx);
+int op_affinity(struct context *ctx);
 int op_join_cgroup(struct context *ctx);
 int op_join(struct context *ctx);
 int op_unshare(struct context *ctx);
@@ -131,6 +132,8 @@ int op_id_maps(struct context *ctx);
 int op_become(struct context *ctx);
 int op_fork(struct context *ctx);
 int op_barrier(struct context *ctx);
+int op_open_proc(struct context *ctx);
+int op_enter_root(struct context *ctx);
 int op_write_proc(struct context *ctx);
 int op_sysctl(struct context *ctx);
 int op_hostname(struct context *ctx);

@@ -130,6 +130,25 @@ int op_barrier(struct context *ctx) {
 	return 0;
 }
 
+/* The labels of security modules are written later, when /proc may be the container's. */
+int op_open_proc(struct context *ctx) {
+	int fd = open_proc(ctx, 0);
+	return fd < 0 ? fd : 0;
+}
+
+/* setns(2) leaves us at the root of the mount namespace, or what is mounted over it: the container's root, unless that
+ * was made by chroot(2) alone. */
+int op_enter_root(struct context *ctx) {
+	ctx->detail = "/";
+	if (ctx->op->slot[0] >= 0) {
+		TRY(ctx, FCHDIR, sys1(__NR_fchdir, op_slot(ctx, 0)));
+		TRY(ctx, CHROOT, sys1(__NR_chroot, "."));
+	}
+	TRY(ctx, CHDIR, sys1(__NR_chdir, "/"));
+	ctx->root = (int)AT(ctx, OPENAT, sys_openat(AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0));
+	return ctx->root < 0 ? ctx->root : 0;
+}
+
 static int write_all(struct context *ctx, int fd, const char *data) {
 	size_t size = text_length(data);
 	long written;

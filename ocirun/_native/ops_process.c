@@ -73,6 +73,12 @@ int op_scheduler(struct context *ctx) {
 	return 0;
 }
 
+int op_affinity(struct context *ctx) {
+	TRY(ctx, SCHED_SETAFFINITY,
+	    sys3(__NR_sched_setaffinity, 0, plan_text_size(&ctx->plan, ctx->op->text[0]), op_text(ctx, 0)));
+	return 0;
+}
+
 int op_io_priority(struct context *ctx) {
 	/* The specification says the process group: IOPRIO_WHO_PGRP is 2 (1 would be the process alone). */
 	TRY(ctx, IOPRIO_SET, sys3(__NR_ioprio_set, 2, 0, NUMBER(0)));

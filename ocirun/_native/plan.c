@@ -48,6 +48,8 @@ static int shape_of(unsigned opcode, struct shape *out) {
 	case OCIRUN_OP_JOIN_CGROUP:
 	case OCIRUN_OP_CHDIR:
 		SHAPE('s', '.', '.', '.', '.', '.');
+	case OCIRUN_OP_ENTER_ROOT:
+		SHAPE('.', '.', '.', '.', 'x', '.');
 	case OCIRUN_OP_DEVICE:
 	case OCIRUN_OP_MASK:
 		SHAPE('s', 'o', '.', '.', 'x', '.');
@@ -62,6 +64,7 @@ static int shape_of(unsigned opcode, struct shape *out) {
 	case OCIRUN_OP_IDS:
 	case OCIRUN_OP_SCHEDULER:
 	case OCIRUN_OP_MEMORY_POLICY:
+	case OCIRUN_OP_AFFINITY:
 		SHAPE('b', '.', '.', '.', '.', '.');
 	case OCIRUN_OP_FIND_EXECUTABLE:
 		SHAPE('s', 'o', '.', '.', '.', '.');
@@ -76,6 +79,7 @@ static int shape_of(unsigned opcode, struct shape *out) {
 	case OCIRUN_OP_BECOME:
 	case OCIRUN_OP_FORK:
 	case OCIRUN_OP_LOOPBACK:
+	case OCIRUN_OP_OPEN_PROC:
 	case OCIRUN_OP_PROPAGATION:
 	case OCIRUN_OP_PIVOT:
 	case OCIRUN_OP_ROOT_ATTRIBUTES:
@@ -147,6 +151,8 @@ static int check_op(const unsigned char *bytes, const struct ocirun_header *head
 		if (op->opcode == OCIRUN_OP_SCHEDULER && size != 24)
 			return -EINVAL;
 		if (op->opcode == OCIRUN_OP_MEMORY_POLICY && (size % 8 != 0 || op->number[1] > (uint64_t)size * 8))
+			return -EINVAL;
+		if (op->opcode == OCIRUN_OP_AFFINITY && size % 8 != 0)
 			return -EINVAL;
 		if (op->opcode == OCIRUN_OP_SECCOMP && (size == 0 || size % 8 != 0 || size / 8 > 65535))
 			return -EINVAL;

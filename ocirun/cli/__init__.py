@@ -38,7 +38,7 @@ def main(words: Sequence[str]) -> int:
         Reporter(invocation).error(error)
         if invocation.has("debug") and not isinstance(error, OcirunError | OSError):
             print_traceback(error)
-        return FAILURE
+        return FAILURE if invocation.command is None else invocation.command.failure
 
 
 def print_text(text: str) -> None:

@@ -30,7 +30,7 @@ def create_container(
     invocation: Invocation, runtime: Runtime, console_fd: int | None = None
 ) -> Container:
     """Create a container as the options of `create` and `run` say."""
-    preserve_fds = _number(invocation, "preserve-fds")
+    preserve_fds = number(invocation, "preserve-fds")
     listen_fds = _count_activation_fds()
     container = runtime.create(
         invocation.arguments[0],
@@ -138,7 +138,8 @@ def _matching(pattern: str, runtime: Runtime, *, may_be_none: bool) -> list[str]
     return found
 
 
-def _number(invocation: Invocation, name: str) -> int:
+def number(invocation: Invocation, name: str) -> int:
+    """Return the value of an option that is a small number, 0 where it was not given.  Errors: UsageError."""
     text = invocation.values.get(name, "0")
     if not (text.isascii() and text.isdigit() and len(text) < 6):
         raise UsageError(f"option --{name} is a number, not {text!r}")

@@ -37,6 +37,14 @@ if TYPE_CHECKING:
 PACKS = {
     "_packed_query.py": ("ocirun.cli", "ocirun.cli.listing", "ocirun.runtime"),
     "_packed_signal.py": ("ocirun.cli.lifecycle", "ocirun.cli.report", "ocirun.container"),
+    "_packed_exec.py": (
+        "ocirun.cli.exec",
+        "ocirun.cli.terminal",
+        "ocirun.execution",
+        "ocirun.bundle",
+        "ocirun.plan.seccomp",
+        "ocirun.cgroups.cgroupfs",
+    ),
     "_packed_create.py": (
         "ocirun.cli.run",
         "ocirun.create",

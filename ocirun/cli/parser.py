@@ -4,7 +4,7 @@
 Long options may have one dash or two (Go programs write `-no-subreaper`), values follow "=" or stand in the next word,
 switches take "=true" or "=false", single letters may be joined (`-qf json`, `-bDIR`), "--" ends the options.  Options
 may stand before and after the arguments of a command, and global options after the command too.  Of an option that is
-given twice, the last one counts.
+given twice, the last one counts, unless it is one of those that may be repeated.
 """
 
 from __future__ import annotations
@@ -30,15 +30,20 @@ class UsageError(OcirunError):
 
 
 class Invocation:
-    """A parsed command line: `values` of options, and `switches` that are on, both by long name."""
+    """A parsed command line: `values` of options, and `switches` that are on or off, all by long name.
 
-    __slots__ = ("arguments", "command", "switches", "values")
+    `repeated` has all values of options that may be given several times.
+    """
+
+    __slots__ = ("arguments", "command", "off", "repeated", "switches", "values")
 
     def __init__(self) -> None:
         self.command: Command | None = None
         self.arguments: list[str] = []
         self.values: dict[str, str] = {}
+        self.repeated: dict[str, list[str]] = {}
         self.switches: set[str] = set()
+        self.off: set[str] = set()
 
     def value(self, name: str) -> str | None:
         """Return the value of an option.  An empty one is as good as none: Go programs pass those."""
@@ -47,6 +52,10 @@ class Invocation:
     def has(self, name: str) -> bool:
         """Say whether a switch is on."""
         return name in self.switches
+
+    def switch(self, name: str) -> bool | None:
+        """Return what was said of a switch, None where nothing was."""
+        return True if name in self.switches else False if name in self.off else None
 
     @property
     def asks(self) -> bool:
@@ -79,7 +88,8 @@ def parse(words: Sequence[str], into: Invocation) -> None:
     tables = ((*command.options, HELP), GLOBAL_OPTIONS)
     if _passes_words_on(command):
         _take_options(left, tables, None, into)
-        into.arguments += left
+        into.arguments += left[:1]
+        into.arguments += left[2:] if left[1:2] == ["--"] else left[1:]
     else:
         _take_options(left, tables, into.arguments, into)
     if not into.asks:
@@ -154,8 +164,10 @@ def _set(option: Option, value: str | None, words: list[str], into: Invocation) 
     if option.value is None:
         if value is None or value in _TRUE:
             into.switches.add(option.name)
+            into.off.discard(option.name)
         elif value in _FALSE:
             into.switches.discard(option.name)
+            into.off.add(option.name)
         else:
             raise UsageError(f"option --{option.name} takes no value but true or false")
         return
@@ -166,6 +178,8 @@ def _set(option: Option, value: str | None, words: list[str], into: Invocation) 
     if option.choices and value not in option.choices:
         raise UsageError(f"option --{option.name} is one of {', '.join(option.choices)}, not {value!r}")
     into.values[option.name] = value
+    if option.is_repeatable:
+        into.repeated.setdefault(option.name, []).append(value)
 
 
 def _check_arguments(command: Command, given: Sequence[str]) -> None:

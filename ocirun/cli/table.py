@@ -13,10 +13,10 @@ class Option:
 
     name: the long name; short: letters for it, of which the help shows the first; value: what the value is called,
     None for a switch; choices: the values that are accepted, all where empty; default: for the help; help: a phrase,
-    None for what is accepted for the sake of others and not shown.
+    None for what is accepted for the sake of others and not shown; is_repeatable: whether all values count.
     """
 
-    __slots__ = ("choices", "default", "help", "name", "short", "value")
+    __slots__ = ("choices", "default", "help", "is_repeatable", "name", "short", "value")
 
     def __init__(
         self,
@@ -27,7 +27,9 @@ class Option:
         value: str | None = None,
         choices: tuple[str, ...] = (),
         default: str | None = None,
+        is_repeatable: bool = False,
     ) -> None:
+        self.is_repeatable = is_repeatable
         self.name = name
         self.help = help
         self.short = short
@@ -40,10 +42,11 @@ class Command:
     """A command: the module and function that run it, and the arguments that it takes, optional ones in brackets.
 
     After one that ends with "...]" everything behind the first argument belongs to another program.
-    `needs_root` says whether it works on the containers of a state root.
+    `needs_root` says whether it works on the containers of a state root, `failure` what the exit status is when the
+    command fails.
     """
 
-    __slots__ = ("arguments", "function", "help", "module", "name", "needs_root", "options")
+    __slots__ = ("arguments", "failure", "function", "help", "module", "name", "needs_root", "options")
 
     def __init__(
         self,
@@ -55,7 +58,9 @@ class Command:
         *,
         function: str | None = None,
         needs_root: bool = True,
+        failure: int = 1,
     ) -> None:
+        self.failure = failure
         self.name = name
         self.help = help
         self.module = module
@@ -169,6 +174,34 @@ COMMANDS = (
             Option("detach", "return as soon as the process runs", short="d"),
             Option("keep", "do not delete the container when its process ends"),
         ),
+    ),
+    Command(
+        "exec",
+        "execute another process in a container",
+        "exec",
+        ("ID", "[PROGRAM ARGUMENT...]"),
+        (
+            Option("process", "a JSON file that describes the process", short="p", value="FILE"),
+            Option("console-socket", "unix socket that gets the main side of the terminal", value="PATH"),
+            Option("pidfd-socket", "unix socket that gets a pidfd of the process", value="PATH"),
+            Option("pid-file", "write the pid of the process to FILE", value="FILE"),
+            Option("detach", "return as soon as the process runs", short="d"),
+            Option("tty", "give it a terminal", short="t"),
+            Option("cwd", "its working directory", value="DIR"),
+            Option("env", "add to its environment; repeatable", short="e", value="NAME=VALUE", is_repeatable=True),
+            Option("user", "its user, and group", short="u", value="UID[:GID]"),
+            Option("additional-gids", "add a group; repeatable", short="g", value="GID", is_repeatable=True),
+            Option("cap", "add a capability; repeatable", short="c", value="CAP", is_repeatable=True),
+            Option("no-new-privs", "keep it from gaining privileges"),
+            Option("apparmor", "its AppArmor profile", value="PROFILE"),
+            Option("process-label", "its SELinux label", value="LABEL"),
+            Option("preserve-fds", "pass N descriptors on, from 3", value="N", default="0"),
+            Option("cgroup", "a cgroup below the container's; repeatable on version 1", value="[CONTROLLER:]PATH",
+                   is_repeatable=True),
+            Option("ignore-paused", "also in a paused container: wait until it is resumed"),
+        ),
+        function="execute",
+        failure=255,
     ),
     Command(
         "list",

@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ocirun.plan.build import Plan
+    from ocirun.plan.plan import Plan
 
     #: Called when init waits at a message; returns a borrowed descriptor to send with the answer, or -1.
     Handler = Callable[[], int]

@@ -9,7 +9,7 @@ from ocirun.errors import InternalError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirun._native import Message
-    from ocirun.plan.build import Plan
+    from ocirun.plan.plan import Plan
 
 NEED_ID_MAPS: int = lib.OCIRUN_MSG_NEED_ID_MAPS
 INIT_PID: int = lib.OCIRUN_MSG_INIT_PID

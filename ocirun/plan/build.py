@@ -18,9 +18,7 @@ The order, and why:
                           after the hooks, which may add network devices and files; before pivot_root, so that the
                           host's /dev/null and our procfs need no lookup in the image
  7. pivot_root, then what concerns the root mount as a whole
- 8. stdio, personality, scheduling, limits, labels
-                          limits late: init itself must not run into them; labels while we may still open the files
-                          of /proc that take them, and before no_new_privs, which may forbid the change
+ 8. the process           stdio, personality, scheduling, limits, labels: see `process.build_process`
  9. identity              bounding set, groups, gid, uid, directory, capability sets
 10. args[0] is looked up as that user, so that `create` can say what is wrong with it
 11. created               the parent saves the state; from now on only `start` counts
@@ -32,20 +30,18 @@ from __future__ import annotations
 
 from ocirun.plan import ops
 from ocirun.plan.devices import DeviceNodes, build_links
-from ocirun.plan.labels import build_execution, build_keyring
+from ocirun.plan.labels import build_keyring
 from ocirun.plan.left_out import left_out
 from ocirun.plan.mapped_mounts import MappedMounts
 from ocirun.plan.mounts import SEVERED, MountBuilder, normalize
 from ocirun.plan.namespaces import CLONE_FLAGS, Namespaces, UserEntry
+from ocirun.plan.plan import Plan
 from ocirun.plan.process import (
-    PERSONALITIES,
     CapabilitySets,
-    build_executable,
     build_hook_confinement,
-    build_identity,
     build_last_steps,
     build_limits,
-    build_scheduling,
+    build_process,
 )
 from ocirun.plan.slots import Slots
 from ocirun.spec.id_map_rules import KEEP_GROUPS
@@ -73,66 +69,6 @@ if TYPE_CHECKING:
     from ocirun.plan.circumstances import Circumstances
     from ocirun.plan.ops import Op
     from ocirun.spec.model import Config, Hook, Linux, Process
-
-
-class Plan:
-    """The operations, the flags of the spawn, and the descriptors that it passes in (`inputs`, by name and in order).
-
-    `maps` are the user namespaces that are inputs (`idmap0` …).  `warnings` are things of the configuration that could
-    not be done and need not be, such as capabilities that this kernel does not know.
-    """
-
-    __slots__ = (
-        "clone_flags",
-        "inputs",
-        "keep_count",
-        "makes_user_namespace",
-        "maps",
-        "ops",
-        "slot_count",
-        "two_steps",
-        "warnings",
-    )
-
-    def __init__(
-        self,
-        operations: Sequence[Op],
-        slots: Slots,
-        *,
-        clone_flags: int,
-        keep_count: int,
-        two_steps: bool,
-        makes_user_namespace: bool,
-        maps: Sequence[IdMaps] = (),
-        warnings: Sequence[str] = (),
-    ) -> None:
-        self.ops = tuple(operations)
-        self.inputs = tuple(slots.inputs)
-        self.slot_count = slots.count
-        self.clone_flags = clone_flags
-        self.keep_count = keep_count
-        self.two_steps = two_steps
-        self.makes_user_namespace = makes_user_namespace
-        self.maps = tuple(maps)
-        self.warnings = tuple(warnings)
-
-    def encode(self) -> bytes:
-        """Return the bytes that ocirun-init reads."""
-        from ocirun.plan.encode import encode
-
-        return encode(self.ops, self.slot_count, len(self.inputs), self.keep_count)
-
-    def explain(self) -> str:
-        """Return the plan as text, one line an operation."""
-        from ocirun.plan.explain import explain
-
-        return explain(self)
-
-    def to_json(self) -> dict[str, object]:
-        """Return the plan as JSON values."""
-        from ocirun.plan.explain import to_json
-
-        return to_json(self)
 
 
 def build(config: Config, circumstances: Circumstances) -> Plan:
@@ -435,24 +371,16 @@ class _Builder:
             # Legal until start (runtime.md#start: "an error if the process was not set").
             lost = [ops.wait_start(self.start_slot), ops.find_executable("", None)]
             return [ops.barrier(ops.BARRIER_CREATED), *lost, ops.execute(("",), (), 0, "/process")]
-        no_new_privileges = process.no_new_privileges
         seccomp = self.circumstances.seccomp
-        result = [ops.stdio(process.user.uid)]
-        if self.linux.personality is not None:
-            result.append(ops.personality(PERSONALITIES[self.linux.personality.domain]))
-        result.extend(build_scheduling(process, self.linux))
-        result.extend(build_limits(process))
-        result.extend(build_execution(process))
-        result.extend(
-            build_identity(
-                process,
-                self.capabilities,
-                last_capability=self.circumstances.last_capability,
-                hold_admin=seccomp is not None and not no_new_privileges,
-                set_groups=self.set_groups,
-            )
+        result = build_process(
+            process,
+            self.linux,
+            self.capabilities,
+            self.env,
+            last_capability=self.circumstances.last_capability,
+            hold_admin=seccomp is not None and not process.no_new_privileges,
+            set_groups=self.set_groups,
         )
-        result.extend(build_executable(process, self.env))
         result.append(ops.barrier(ops.BARRIER_CREATED, self.text_slot))
         result.append(ops.wait_start(self.start_slot))
         if self.config.hooks is not None:

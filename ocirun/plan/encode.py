@@ -38,8 +38,11 @@ class _Blobs(dict[object, int]):
         self._next = first
 
     def __missing__(self, text: str | tuple[str, ...]) -> int:
-        """Add a text."""
-        content = text.encode() if isinstance(text, str) else "\0".join(text).encode() + b"\0"
+        """Add a text.  What a command line had in it that is not UTF-8 goes back to what it was."""
+        if isinstance(text, str):
+            content = text.encode("utf-8", "surrogateescape")
+        else:
+            content = "\0".join(text).encode("utf-8", "surrogateescape") + b"\0"
         offset = self[text] = self.append(content)
         return offset
 

@@ -12,8 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ocirun.plan.build import Plan
     from ocirun.plan.ops import Op
+    from ocirun.plan.plan import Plan
 
 _BARRIERS = {
     ops.BARRIER_CGROUP: "the parent has made the cgroup",
@@ -21,6 +21,7 @@ _BARRIERS = {
     ops.BARRIER_NETWORK: "the parent has moved network devices here",
     ops.BARRIER_CREATE_RUNTIME: "the parent has run the prestart and createRuntime hooks",
     ops.BARRIER_CREATED: "the parent has saved the state",
+    ops.BARRIER_READY: "the parent has made the process known",
 }
 
 
@@ -194,6 +195,15 @@ def _rlimit(op: Op) -> str:
     return f"{verb} {name} to {op.numbers[1]}:{op.numbers[2]}"
 
 
+def _cpu_names(op: Op) -> str:
+    from sys import byteorder
+
+    mask = op.texts[0]
+    assert isinstance(mask, bytes)
+    words = [int.from_bytes(mask[at : at + 8], byteorder) for at in range(0, len(mask), 8)]
+    return ",".join(str(64 * index + bit) for index, word in enumerate(words) for bit in range(64) if word >> bit & 1)
+
+
 def _below(op: Op) -> str:
     return f" below mount #{op.slots[0]}" if op.slots[0] >= 0 else ""
 
@@ -212,6 +222,7 @@ _DESCRIPTIONS: dict[str, Callable[[Op], str]] = {
     "OPEN_NAMESPACE": lambda op: (
         f"open namespace {_text(op, 0)} ({_clone_names(op.numbers[0])[0]}) as #{op.slots[0]}"
     ),
+    "AFFINITY": lambda op: f"run on CPUs {_cpu_names(op)}",
     "JOIN_CGROUP": lambda op: f"join the cgroup of {_text(op, 0)}",
     "JOIN": lambda op: f"join {_clone_names(op.numbers[0])[0]} namespace #{op.slots[0]}",
     "UNSHARE": lambda op: f"new namespaces: {' '.join(_clone_names(op.numbers[0]))}",
@@ -221,6 +232,10 @@ _DESCRIPTIONS: dict[str, Callable[[Op], str]] = {
         "continue in a child" + _join_words(" with a new namespace: ", _clone_names(op.numbers[0]))
     ),
     "BARRIER": lambda op: f"wait until {_BARRIERS[op.numbers[0]]}",
+    "OPEN_PROC": lambda _: "open a private procfs",
+    "ENTER_ROOT": lambda op: (
+        f"enter the root #{op.slots[0]}" if op.slots[0] >= 0 else "enter the root of the mount namespace"
+    ),
     "WRITE_PROC": lambda op: f"write {_text(op, 1)!r} to /proc/{_text(op, 0)}",
     "SYSCTL": lambda op: f"sysctl {_text(op, 0)} = {_text(op, 1)!r}",
     "HOSTNAME": lambda op: f"hostname {_text(op, 0)}",

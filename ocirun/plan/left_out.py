@@ -25,10 +25,15 @@ def left_out(config: Config, capabilities: CapabilitySets, seccomp: CompiledFilt
         yield f"/ociVersion: {config.oci_version} may have properties that are not known here: they are ignored"
     if config.process is not None and config.process.user.additional_gids and KEEP_GROUPS in config.annotations:
         yield f"/process/user/additionalGids: left out, the annotation {KEEP_GROUPS} keeps the caller's groups"
+    yield from left_out_capabilities(capabilities)
+    if seccomp is not None and seccomp.skipped_names:
+        names = ", ".join(seccomp.skipped_names)
+        yield f"/linux/seccomp/syscalls: libseccomp does not know {names}: left to the default action"
+
+
+def left_out_capabilities(capabilities: CapabilitySets) -> Iterator[str]:
+    """Yield one line for each capability of a process that it does not get."""
     for name in capabilities.unknown:
         yield f"/process/capabilities: {name} is not known or not available here: left out"
     for kind, name, what in capabilities.withheld:
         yield f"/process/capabilities/{kind}: {name} is not {what} as well: left out"
-    if seccomp is not None and seccomp.skipped_names:
-        names = ", ".join(seccomp.skipped_names)
-        yield f"/linux/seccomp/syscalls: libseccomp does not know {names}: left to the default action"

@@ -44,6 +44,7 @@ BARRIER_LIMITS = 2
 BARRIER_NETWORK = 3
 BARRIER_CREATE_RUNTIME = 4
 BARRIER_CREATED = 5
+BARRIER_READY = 6
 
 
 class Op:
@@ -86,8 +87,12 @@ def open_namespace(slot: int, path: str, kind: int, origin: str) -> Op:
     return Op("OPEN_NAMESPACE", origin, (path,), (kind,), (slot,))
 
 
-def join_cgroup(path: str) -> Op:
-    return Op("JOIN_CGROUP", "/linux/cgroupsPath", (path,))
+def affinity(mask: bytes, origin: str) -> Op:
+    return Op("AFFINITY", origin, (mask,))
+
+
+def join_cgroup(path: str, origin: str = "/linux/cgroupsPath") -> Op:
+    return Op("JOIN_CGROUP", origin, (path,))
 
 
 def join(slot: int, kind: int, origin: str) -> Op:
@@ -112,6 +117,14 @@ def fork(clone_flags: int, origin: str) -> Op:
 
 def barrier(which: int, slot: int = NO_SLOT, *, sent: int = NO_SLOT) -> Op:
     return Op("BARRIER", "", (), (which,), (slot, sent))
+
+
+def open_proc() -> Op:
+    return Op("OPEN_PROC", "")
+
+
+def enter_root(slot: int = NO_SLOT) -> Op:
+    return Op("ENTER_ROOT", "/root/path", (), (), (slot,))
 
 
 def write_proc(path: str, data: str, origin: str, flags: int = 0) -> Op:

@@ -9,10 +9,13 @@ from __future__ import annotations
 from sys import byteorder
 
 from ocirun.plan import ops
-from ocirun.spec.ranges import LAST_NODE, parse_ranges
+from ocirun.plan.labels import build_execution
+from ocirun.spec.ranges import LAST_CPU, LAST_NODE, parse_ranges
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ocirun.plan.ops import Op
     from ocirun.plan.seccomp import CompiledFilter
     from ocirun.spec.model import Capabilities, Linux, Process
@@ -174,17 +177,59 @@ def build_scheduling(process: Process, linux: Linux) -> list[Op]:
         result.append(ops.io_priority(IO_PRIORITY_CLASSES[process.io_priority.class_] << 13 | level))
     policy = linux.memory_policy
     if policy is not None:
-        mask = 0
-        for first, last in parse_ranges(policy.nodes, LAST_NODE) if policy.nodes is not None else ():
-            mask |= (1 << (last + 1)) - (1 << first)
-        words = -(-mask.bit_length() // 64)
+        encoded = None if policy.nodes is None else _encode_mask(parse_ranges(policy.nodes, LAST_NODE))
         mode = MEMORY_POLICY_MODES[policy.mode] | sum(
             MEMORY_POLICY_FLAGS[flag] for flag in set(policy.flags)
         )
-        encoded = mask.to_bytes(8 * words, byteorder) if words else None
-        if encoded is not None and byteorder == "big":
-            encoded = b"".join(encoded[at : at + 8] for at in range(len(encoded) - 8, -1, -8))
-        result.append(ops.memory_policy(mode, encoded, 64 * words))
+        result.append(ops.memory_policy(mode, encoded, 8 * len(encoded or b"")))
+    return result
+
+
+def _encode_mask(ranges: Sequence[tuple[int, int]]) -> bytes:
+    """Return a set of numbers as the kernel reads one: words of 64 bits in this machine's order, the lowest first."""
+    mask = 0
+    for first, last in ranges:
+        mask |= (1 << (last + 1)) - (1 << first)
+    encoded = mask.to_bytes(8 * -(-mask.bit_length() // 64), byteorder)
+    if byteorder == "big":
+        encoded = b"".join(encoded[at : at + 8] for at in range(len(encoded) - 8, -1, -8))
+    return encoded
+
+
+def build_affinity(cpus: str | None, which: str) -> list[Op]:
+    """Return what keeps the process on some CPUs; *which* of execCPUAffinity's members says so."""
+    if cpus is None:
+        return []
+    return [ops.affinity(_encode_mask(parse_ranges(cpus, LAST_CPU)), f"/process/execCPUAffinity/{which}")]
+
+
+def build_process(
+    process: Process,
+    linux: Linux,
+    sets: CapabilitySets,
+    env: tuple[str, ...],
+    *,
+    last_capability: int,
+    hold_admin: bool,
+    set_groups: bool,
+) -> list[Op]:
+    """Return everything that makes the process what its document says, but for the last steps.
+
+    Inside the container's namespaces and its root.  Limits are late, since init itself must not run into them; labels
+    while the files of /proc that take them may still be opened, and before no_new_privs, which may forbid the change.
+    """
+    result = [ops.stdio(process.user.uid)]
+    if linux.personality is not None:
+        result.append(ops.personality(PERSONALITIES[linux.personality.domain]))
+    result.extend(build_scheduling(process, linux))
+    result.extend(build_limits(process))
+    result.extend(build_execution(process))
+    result.extend(
+        build_identity(
+            process, sets, last_capability=last_capability, hold_admin=hold_admin, set_groups=set_groups
+        )
+    )
+    result.extend(build_executable(process, env))
     return result
 
 

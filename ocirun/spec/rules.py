@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ocirun.spec.model import Config, IdMapping, Process
+    from ocirun.spec.model import Config, IdMapping, Linux, Process
 
 _NO_ID = 4294967295  # (uid_t)-1, by which system calls mean "leave as it is"
 _LONGEST_UTS_NAME = 64
@@ -72,6 +72,15 @@ def check_process(process: Process, pointer: str = "/process") -> list[Problem]:
     problems: list[Problem] = []
     for rule in _PROCESS_RULES:
         problems += [_below(pointer, problem) for problem in rule(process)]
+    return problems
+
+
+def check_joining(process: Process, linux: Linux, pointer: str = "") -> list[Problem]:
+    """Return all problems of a process that is to run in a container; *pointer* is where it stands in its document."""
+    problems = check_process(process, pointer)
+    notifies = linux.seccomp is not None and uses_notify(linux.seccomp)
+    problems += _check_deadline(process, (("SCMP_ACT_NOTIFY", notifies),), pointer)
+    problems += _check_mapped_ids(process, linux, pointer)
     return problems
 
 
@@ -158,19 +167,26 @@ def _hooks(config: Config) -> Iterator[Problem]:
 
 def _deadline_scheduler(config: Config) -> Iterator[Problem]:
     """A process of SCHED_DEADLINE cannot fork, sched(7), and init becomes one before these."""
-    scheduler = config.process.scheduler if config.process is not None else None
+    if config.process is None:
+        return
+    seccomp = config.linux.seccomp if config.linux is not None else None
+    forks = (
+        ("startContainer hooks", config.hooks is not None and bool(config.hooks.start_container)),
+        ("SCMP_ACT_NOTIFY", seccomp is not None and uses_notify(seccomp)),
+    )
+    yield from _check_deadline(config.process, forks, "/process")
+
+
+def _check_deadline(process: Process, forks: Sequence[tuple[str, bool]], pointer: str) -> Iterator[Problem]:
+    scheduler = process.scheduler
     if scheduler is None or scheduler.policy != "SCHED_DEADLINE":
         return
     if "SCHED_FLAG_RESET_ON_FORK" in scheduler.flags:
         return
-    seccomp = config.linux.seccomp if config.linux is not None else None
-    for wanted, what in (
-        (config.hooks is not None and config.hooks.start_container, "startContainer hooks"),
-        (seccomp is not None and uses_notify(seccomp), "SCMP_ACT_NOTIFY"),
-    ):
-        if wanted:
+    for what, is_wanted in forks:
+        if is_wanted:
             message = f"{what} with SCHED_DEADLINE need SCHED_FLAG_RESET_ON_FORK"
-            yield _problem("/process/scheduler/flags", message)
+            yield _problem(f"{pointer}/scheduler/flags", message)
 
 
 def _check_env(env: Sequence[str], pointer: str) -> Iterator[Problem]:
@@ -314,9 +330,11 @@ def _io_priority(process: Process) -> Iterator[Problem]:
 
 
 def _mapped_ids(config: Config) -> Iterator[Problem]:
-    process, linux = config.process, config.linux
-    if process is None or linux is None:
-        return
+    if config.process is not None and config.linux is not None:
+        yield from _check_mapped_ids(config.process, config.linux, "/process")
+
+
+def _check_mapped_ids(process: Process, linux: Linux, pointer: str) -> Iterator[Problem]:
     # With a joined namespace the mappings are the namespace's own, whatever the file says.
     if not any(n.type == "user" and n.path is None for n in linux.namespaces):
         return
@@ -328,9 +346,7 @@ def _mapped_ids(config: Config) -> Iterator[Problem]:
     ]
     for name, number, mappings in ids:
         if mappings and not _is_mapped(number, mappings):
-            yield _problem(
-                f"/process/user/{name}", f"{number} is not mapped into the user namespace"
-            )
+            yield _problem(f"{pointer}/user/{name}", f"{number} is not mapped into the user namespace")
 
 
 def _is_mapped(number: int, mappings: Sequence[IdMapping]) -> bool:

@@ -101,3 +101,14 @@ def hook_state(
     """Return what a hook of the runtime namespace reads on its standard input."""
     before, after = state_around_pid(container_id, status, bundle, annotations)
     return f"{before}{pid}{after}".encode()
+
+
+def process_state(pid: int, metadata: str | None, state: bytes) -> bytes:
+    """Return what the seccomp agent is told of the process *pid*; *state* is the container's, as a hook gets it.
+
+    Spec: config-linux.md#containerprocessstate
+    """
+    text = f'{{"ociVersion":{dumps(SPEC_VERSION)},"fds":["seccompFd"],"pid":{pid},'
+    if metadata is not None:
+        text += f'"metadata":{dumps(metadata)},'
+    return f'{text}"state":{state.decode()}}}'.encode()

@@ -189,6 +189,100 @@ def test_the_container_outlives_its_shim(runtime: RuntimeCommand, bundle: Bundle
     assert json.loads(engine.call("state", bundle.id, stdout=subprocess.PIPE))["status"] == "running"
 
 
+class Executing:
+    """What an engine does to execute a process: a document in a file, and the words of each."""
+
+    words = {
+        "Shim": ("--process", "{process}", "--detach", "--pid-file", "{pid}"),
+        "Conmon": ("--pid-file", "{pid}", "--process", "{process}", "--detach"),
+    }
+
+    def __init__(self, engine: Engine, workdir: Path) -> None:
+        self.engine = engine
+        self.process = workdir / "process.json"
+        self.pid_file = workdir / "exec.pid"
+        self.output = workdir / "exec.output"
+
+    def call(self, *more: str, args: Sequence[str] = ("/probe", "report"), expect: int = 0, **members: Any) -> None:
+        """exec, with the output of the process in a file."""
+        document = {
+            "user": {"uid": 0, "gid": 0}, "args": list(args), "cwd": "/", "env": ["PATH=/"], "noNewPrivileges": False,
+            "capabilities": self.engine.bundle.spec["process"]["capabilities"], **members,
+        }  # fmt: skip
+        self.process.write_text(json.dumps(document))
+        words = [
+            word.format(process=self.process, pid=self.pid_file) for word in self.words[type(self.engine).__name__]
+        ]
+        with self.output.open("wb") as out:
+            self.engine.call("exec", *words, *more, self.engine.bundle.id, stdout=out, expect=expect)
+
+    def wait(self) -> int:
+        """Reap the process, which is the subreaper's child now; returns its status."""
+        found = os.waitid(os.P_PID, int(self.pid_file.read_text()), os.WEXITED)
+        assert found is not None
+        return int(found.si_status)
+
+
+@pytest.fixture(params=[Shim, Conmon], ids=lambda engine: engine.__name__)
+def executing(request: pytest.FixtureRequest, runtime: RuntimeCommand, bundle: Bundle, workdir: Path) -> Executing:
+    """An engine that executes, with a container that runs."""
+    engine: Engine = request.param(runtime, bundle.seq("report", "ready", "sleep"), workdir)
+    engine.create()
+    engine.call("start", bundle.id)
+    engine.wait_for_output(b'"verb":"ready"')
+    return Executing(engine, workdir)
+
+
+def test_exec(oracle: HostSnapshot, executing: Executing) -> None:
+    """docker exec, podman exec, ctr task exec, crictl exec: detached, the pid in the file, the status to be waited for."""
+    executing.call(args=["/probe", "exit", "5"])
+    assert executing.wait() == 5
+    executing.call()
+    assert executing.wait() == 0
+    (report,) = parse_lines(executing.output.read_bytes())
+    assert [entry["fd"] for entry in report["fds"]] == [0, 1, 2]
+    assert report["environ"] == ["PATH=/", "HOME=/root"]
+    engine = executing.engine
+    assert not engine.log.exists() or engine.log.read_text() == ""
+    engine.call("delete", "--force", engine.bundle.id)
+    oracle.assert_clean()
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("nosuch", "executable file not found in $PATH"),
+        ("/nosuch", "no such file or directory"),
+        ("/etc/passwd", "permission denied"),
+    ],
+)
+def test_exec_that_fails(executing: Executing, program: str, words: str) -> None:
+    """255, and what the engine turns into 127 and 126 in the last error of the log."""
+    executing.call(args=[program], expect=255)
+    assert words in executing.engine.last_message()
+    assert not executing.pid_file.exists()
+
+
+def test_exec_with_a_terminal(executing: Executing, workdir: Path) -> None:
+    """docker exec -t, podman exec -t: conmon says --tty as well."""
+    with ConsoleSocket(workdir / "exec.sock") as console:
+        more = ["--tty"] if isinstance(executing.engine, Conmon) else []
+        executing.call(*more, "--console-socket", str(console.path), terminal=True, consoleSize={"height": 20, "width": 30})
+        (report,) = parse_lines(read_terminal(console.receive()))
+        assert report["has_ctty"]
+        assert (report["stdio"][0]["rows"], report["stdio"][0]["cols"]) == (20, 30)
+    assert executing.wait() == 0
+
+
+def test_exec_with_a_preserved_descriptor(executing: Executing) -> None:
+    """podman exec --preserve-fds 1."""
+    executing.engine.stray = (3, 4)
+    executing.call("--preserve-fds", "1")
+    assert executing.wait() == 0
+    (report,) = parse_lines(executing.output.read_bytes())
+    assert [entry["fd"] for entry in report["fds"]] == [0, 1, 2, 3]
+
+
 def test_console_socket_of_an_engine(runtime: RuntimeCommand, bundle: Bundle, workdir: Path) -> None:
     """create with a terminal: the socket gets it before create returns."""
     with ConsoleSocket(workdir / "console") as console:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.bundle import Bundle
-from support.command import RuntimeCommand
+from support.command import RuntimeCommand, reap
 
 #: What none of the frequent commands may load, each for its price.
 FORBIDDEN = frozenset(
@@ -106,11 +106,15 @@ def test_life_of_a_container(
     traced = Traced(runtime, interpreter)
     sleeper.write()
     runtime.remember(sleeper.id)
+    process = sleeper.path / "process.json"
+    process.write_text('{"cwd": "/", "args": ["/probe", "exit", "0"]}')
     packed = packed_modules(interpreter)
-    for words in (
+    for words in (  # what exec leaves is reaped before each of them: delete waits for it
         ("create", "--bundle", str(sleeper.path), sleeper.id),
         ("state", sleeper.id),
         ("start", sleeper.id),
+        ("exec", sleeper.id, "/probe", "exit", "0"),
+        ("exec", "--detach", "--process", str(process), sleeper.id),
         ("kill", sleeper.id, "USR1"),
         ("pause", sleeper.id),
         ("resume", sleeper.id),
@@ -120,11 +124,14 @@ def test_life_of_a_container(
         ("run", "--detach", "--bundle", str(sleeper.path), sleeper.id),
         ("delete", "--force", sleeper.id),
     ):
+        reap()
         names = traced.call(*words)
         check(names)
         check_packed(names, packed)
         if words[0] == "state":
             assert not [name for name in names if name.startswith(NOT_FOR_QUESTIONS)]
+        if words[0] == "exec":
+            assert not [name for name in names if name in ("ocirun.create", "ocirun.plan.build", "ocirun.plan.mounts")]
         if words[0] in ("start", "kill", "delete", "pause", "resume", "ps", "events"):
             assert not [name for name in names if name.startswith(("ocirun.plan.build", "ocirun.create", "ocirun.spec.model"))]
 

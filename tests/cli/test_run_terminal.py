@@ -13,7 +13,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +28,23 @@ pytestmark = pytest.mark.root
 
 
 class Session:
-    """`run` in the foreground of a terminal of ours, whose other side, `main`, is what a person sees and types."""
+    """`run` in the foreground of a terminal of ours, whose other side, `main`, is what a person sees and types.
 
-    def __init__(self, runtime: RuntimeCommand, bundle: Bundle, *, rows: int = 24, columns: int = 80) -> None:
+    `words` are another command than run, whose container is there.
+    """
+
+    def __init__(
+        self, runtime: RuntimeCommand, bundle: Bundle, *, words: Sequence[str] = (), rows: int = 24, columns: int = 80
+    ) -> None:
         self.main, self.terminal = pty.openpty()
         self.resize(rows, columns)
         self.before = termios.tcgetattr(self.terminal)
         self._text = b""
-        bundle.process(terminal=True).write()
-        runtime.remember(bundle.id)
+        if not words:
+            bundle.process(terminal=True).write()
+            runtime.remember(bundle.id)
         self.process = subprocess.Popen(
-            runtime.command("run", "--bundle", str(bundle.path), bundle.id),
+            runtime.command(*(words or ("run", "--bundle", str(bundle.path), bundle.id))),
             stdin=self.terminal,
             stdout=self.terminal,
             stderr=self.terminal,

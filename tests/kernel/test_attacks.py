@@ -66,6 +66,28 @@ def test_executable_cannot_be_overwritten(runtime: RuntimeCommand, mkbundle: MkB
     assert installation(runtime) == before
 
 
+@pytest.mark.parametrize("userns", [False, True])
+def test_executable_cannot_be_overwritten_by_exec(runtime: RuntimeCommand, mkbundle: MkBundle, userns: bool) -> None:
+    """S-01, CVE-2019-5736: what exec brings into the container cannot be changed from inside."""
+    caps = ["CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH"]
+    attacker = mkbundle().capabilities(*caps).seq(["exe-attack", "2500"], "sleep")
+    if userns:
+        attacker.userns()
+    shutil.copy2(attacker.inside("/probe"), attacker.inside("/victim"))
+    before = installation(runtime)
+    container = runtime.create(attacker).start()
+    assert container.line()["ready"]
+    for number in range(12):
+        # the first stays long enough to be seen for certain: it shows that the attacker looks
+        words = ("sleep", "0.3") if number == 0 else ("exit", "0")
+        runtime.call("exec", attacker.id, "/victim", *words).ok()
+    outcome = container.line(timeout=15)
+    payload = attacker.inside("/victim").stat().st_ino
+    assert [entry for entry in outcome["won"] if entry["ino"] != payload] == []
+    assert outcome["seen"] > 0, "the attacker never saw a process: the test shows nothing"
+    assert installation(runtime) == before
+
+
 @pytest.mark.ocirun_only("S-03 is about our own init")
 def test_waiting_init_is_sealed(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """S-03: init runs from a sealed memfd and maps nothing else from a file."""

@@ -23,8 +23,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("plan", "cgroups", "store", "state_root", "notify", "netlink", "rdt", "rdt_stats", "identity"),
     ("init", "validate", "usage", "status"),
     ("hooks", "idmap", "preconditions", "inputs", "intent", "netdev", "update", "events"),
-    ("create", "container", "features", "probe"),
-    ("dry_run",),
+    ("create", "exec_options", "features", "probe"),
+    ("execution", "dry_run"),
+    ("executor",),
+    ("container",),
     ("runtime",),
     ("cli",),
 )

@@ -63,6 +63,7 @@ _SPECIAL: dict[tuple[str, str], st.SearchStrategy[Any]] = {
     ("ids", "groups"): st.none() | _words(4),
     ("memory_policy", "mask"): st.none() | _words(8, 1),
     ("memory_policy", "bits"): st.just(64),
+    ("affinity", "mask"): _words(8),
     ("seccomp", "program"): _words(8, 1),
     ("hook", "pid_offset"): st.just(0),
     ("hook", "following"): st.just(0),

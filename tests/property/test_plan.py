@@ -17,11 +17,12 @@ from native.building import tool
 
 from ocirun.host import HostFacts
 from ocirun.plan import ops
-from ocirun.plan.build import Plan, build
+from ocirun.plan.build import build
 from ocirun.plan.circumstances import Circumstances
 from ocirun.plan.mounts import CgroupMount, normalize
 from ocirun.plan.namespaces import CLONE_FLAGS
 from ocirun.plan.ops import Op
+from ocirun.plan.plan import Plan
 from ocirun.validate import validate_document
 
 # abi.h: which slots an operation fills and which it uses.
@@ -30,6 +31,7 @@ FILLS = {"OPEN_NAMESPACE": (0,), "OPEN_TREE": (0,), "MOUNT": (0,), "BIND": (1,),
 USES = {
     "JOIN": (0,), "ROOTFS": (0, 1), "BIND": (0,), "MASK": (0,), "READONLY": (0,), "WAIT_START": (0,), "CONSOLE": (0,),
     "SECCOMP": (0, 1), "ANNOUNCE": (0, 1), "IDMAP": (0, 1), "DEVICE": (0,), "BIND_DEVICE": (0,), "BARRIER": (1,),
+    "ENTER_ROOT": (0,),
 }  # fmt: skip
 ON_THE_HOST = ("OPEN_NAMESPACE", "OPEN_TREE", "JOIN_CGROUP")
 BELOW_ROOT = ("MOUNT", "BIND", "REMOUNT", "DEVICE", "BIND_DEVICE", "SYMLINK", "CONSOLE", "DIRECTORY")

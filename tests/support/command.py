@@ -344,6 +344,7 @@ class RuntimeCommand:
     def cleanup(self) -> None:
         """Remove every container that was made, by force, and reap what became our child."""
         for container_id in self._ids:
+            reap()  # a pid namespace does not end before all that was executed in it is reaped
             if (self.root / container_id).exists():
                 self.call("delete", "--force", container_id)
         for container in self._containers:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ocirun.cli.exec import parse_user
 from ocirun.cli.help import help_text, version_text
 from ocirun.cli.parser import Invocation, UsageError, parse
 from ocirun.cli.signals import RTMAX, RTMIN, SIGNALS, WAITS, parse_signal
@@ -29,6 +30,8 @@ PEERS = {
     "list": "format quiet",
     "spec": "bundle file rootless",
     "features": "",
+    "exec": "console-socket cwd env tty user additional-gids process detach pid-file process-label apparmor no-new-privs cap"
+    " preserve-fds cgroup ignore-paused pidfd-socket",
 }
 SHORT = {
     "": {"v": "version", "V": "version", "h": "help", "?": "help"},
@@ -38,6 +41,7 @@ SHORT = {
     "delete": {"f": "force", "r": "regex"},
     "list": {"f": "format", "q": "quiet"},
     "spec": {"b": "bundle", "f": "file"},
+    "exec": {"e": "env", "t": "tty", "u": "user", "g": "additional-gids", "p": "process", "d": "detach", "c": "cap"},
 }
 
 
@@ -63,6 +67,11 @@ def test_options_of_the_peers(name: str) -> None:
     assert set(PEERS[name].split()) <= known.keys()
     for letter, option in SHORT.get(name, {}).items():
         assert letter in known[option].short
+
+
+def passes_words_on(command: Command) -> bool:
+    """Say whether what follows the ID is for another program."""
+    return any(name.endswith("...]") for name in command.arguments)
 
 
 @st.composite
@@ -104,7 +113,7 @@ def _command_lines(draw: st.DrawFn) -> tuple[list[str], Command, dict[str, str],
         least = sum(not name.startswith("[") for name in command.arguments)
         plain = st.text(min_size=1, max_size=6).filter(lambda text: not text.startswith("-"))
         arguments = draw(st.lists(plain, min_size=least, max_size=most))
-        cut = draw(st.integers(0, len(arguments)))
+        cut = 0 if passes_words_on(command) else draw(st.integers(0, len(arguments)))
         words += arguments[:cut] + [word for part in parts for word in part] + arguments[cut:]
     return words, command, values, switches, arguments
 
@@ -136,7 +145,7 @@ def test_anything_else_is_a_usage_error(words: list[str]) -> None:
         assert str(error)
         return
     command = invocation.command
-    if command is not None and not invocation.asks:
+    if command is not None and not invocation.asks and not passes_words_on(command):
         assert len(invocation.arguments) <= len(command.arguments)
 
 
@@ -307,3 +316,56 @@ def test_no_signals(text: str) -> None:
 def test_signals(text: str, number: int) -> None:
     """Numbers and names, in any case, with and without SIG, as runc takes them."""
     assert parse_signal(text) == number
+
+
+@pytest.mark.parametrize(
+    ("words", "arguments", "values", "switches"),
+    [
+        (["c", "ls", "-t", "--env", "--"], ["c", "ls", "-t", "--env", "--"], {}, set()),
+        (["-t", "c", "sh", "-c", "exit 3"], ["c", "sh", "-c", "exit 3"], {}, {"tty"}),
+        (["-tde", "A=1", "-e", "B=--", "c", "p"], ["c", "p"], {"env": ["A=1", "B=--"]}, {"tty", "detach"}),
+        (["--", "c", "--tty"], ["c", "--tty"], {}, set()),
+        (["c", "--", "p", "--"], ["c", "p", "--"], {}, set()),
+        (["-g", "1", "--additional-gids=2", "--cap", "A", "-c=B", "c", "p"], ["c", "p"],
+         {"additional-gids": ["1", "2"], "cap": ["A", "B"]}, set()),
+        (["-cwd", "/x", "-user", "1:2", "c", "p"], ["c", "p"], {}, set()),
+        (["c", "\udcff"], ["c", "\udcff"], {}, set()),
+    ],
+)  # fmt: skip
+def test_program_of_exec(
+    words: list[str], arguments: list[str], values: dict[str, list[str]], switches: set[str]
+) -> None:
+    """As with runc and crun the options end at the ID; options that may be repeated keep all their values."""
+    invocation = parsed("exec", *words)
+    assert invocation.arguments == arguments
+    assert invocation.repeated == values
+    assert invocation.switches == switches
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [([], None), (["--no-new-privs"], True), (["--no-new-privs=false"], False), (["--no-new-privs", "--no-new-privs=0"], False)],
+)
+def test_switch_that_was_turned_off(words: list[str], said: bool | None) -> None:
+    """--no-new-privs=false is something else than not to say anything."""
+    assert parsed("exec", *words, "c", "p").switch("no-new-privs") is said
+
+
+@pytest.mark.parametrize(
+    ("text", "user"),
+    [("0", (0, None)), ("1", (1, None)), ("01", (1, None)), ("1:1", (1, 1)), ("4294967294:0", (4294967294, 0))],
+)
+def test_user_of_exec(text: str, user: tuple[int, int | None]) -> None:
+    """S-40: digits, and a group after a colon."""
+    assert parse_user(text) == user
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", ":", "1:", ":1", "0x1", "1_0", "\uff11", "\u0661", "\u00b2", "1 ", " 1", "+1", "-1", "1\n", "1.0", "1:2:3", "root",
+     "4294967295", "4294967296", "99999999999999999999", "1:4294967295", "1:root"],
+)  # fmt: skip
+def test_user_that_is_none(text: str) -> None:
+    """S-40: whatever Python's int() or a table of names would make of it."""
+    with pytest.raises(UsageError):
+        parse_user(text)

@@ -13,7 +13,7 @@ from ocirun.cgroups.hierarchies import discover
 from ocirun.errors import InvalidConfig
 from ocirun.host import NAMESPACE_FILES, HostFacts
 from ocirun.spec import host_rules
-from ocirun.spec.model import Config, Process
+from ocirun.spec.model import Config, Linux, Process
 from ocirun.validate import validate_document, validate_process, validate_resources
 
 MOUNT = {"type": "mount"}
@@ -112,18 +112,28 @@ def test_host_mount_namespace_is_refused() -> None:
 def test_process_and_resources_pass_the_gates_alone() -> None:
     """exec and update get documents of their own, judged by the same gates."""
     facts = HostFacts.of()
-    process = validate_process(b'{"args":["a"],"cwd":"/"}', facts)
+    linux = Linux.decode({})
+    process = validate_process({"args": ["a"], "cwd": "/"}, facts, linux)
     assert process == Process.decode({"args": ["a"], "cwd": "/"})
     assert validate_resources(b'{"pids":{"limit":0}}', facts).pids is not None
-    for data, gate, pointer in (
-        (b"{", "json", ""),
-        (b'{"args":["a"]}', "schema", "/cwd"),
-        (b'{"cwd":"/"}', "rule", "/args"),
-        (b'{"args":["a"],"cwd":"/","apparmorProfile":"x"}', "host", "/apparmorProfile"),
-    ):
-        with pytest.raises(InvalidConfig) as caught:
-            validate_process(data, facts)
-        assert [(p.gate, p.pointer) for p in caught.value.problems] == [(gate, pointer)]
+    mapped = [{"containerID": 0, "hostID": 1000, "size": 10}]
+    in_user = Linux.decode({"namespaces": [{"type": "user"}], "uidMappings": mapped, "gidMappings": mapped})
+    rule = {"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}
+    asking = Linux.decode({"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}})
+    deadline = {"policy": "SCHED_DEADLINE", "runtime": 2000, "deadline": 5000}
+    documents: list[tuple[Any, Linux, str, str]] = [
+        ([], linux, "schema", ""),
+        ({"args": ["a"]}, linux, "schema", "/cwd"),
+        ({"cwd": "/"}, linux, "rule", "/args"),
+        ({"args": ["a"], "cwd": "/", "apparmorProfile": "x"}, linux, "host", "/apparmorProfile"),
+        ({"args": ["a"], "cwd": "/", "user": {"uid": 10, "gid": 0}}, in_user, "rule", "/user/uid"),
+        ({"args": ["a"], "cwd": "/", "scheduler": deadline}, asking, "rule", "/scheduler/flags"),
+    ]
+    for document, about, gate, pointer in documents:
+        for above in ("", "/process"):
+            with pytest.raises(InvalidConfig) as caught:
+                validate_process(document, facts, about, above)
+            assert [(p.gate, p.pointer) for p in caught.value.problems] == [(gate, above + pointer)]
     for data, gate, pointer in (
         (b"[]", "schema", ""),
         (b'{"unified":{"cgroup.procs":"1"}}', "rule", "/unified/cgroup.procs"),

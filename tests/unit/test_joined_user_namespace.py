@@ -8,8 +8,9 @@ import json
 import pytest
 
 from ocirun.host import HostFacts
-from ocirun.plan.build import Plan, build
+from ocirun.plan.build import build
 from ocirun.plan.circumstances import Circumstances
+from ocirun.plan.plan import Plan
 from ocirun.spec.id_maps import IdMaps
 from ocirun.spec.model import IdMapping
 from ocirun.validate import validate_document

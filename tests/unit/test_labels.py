@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocirun.plan import ops
-from ocirun.plan.build import Plan, build
+from ocirun.plan.build import build
 from ocirun.plan.circumstances import Circumstances
 from ocirun.plan.labels import mount_options
 from ocirun.plan.ops import Op
+from ocirun.plan.plan import Plan
 from ocirun.spec.model import Config
 
 PROCESS = "system_u:system_r:container_t:s0:c1,c2"

@@ -18,8 +18,11 @@ from ocirun.dry_run import plan_document
 from ocirun.host import HostFacts
 from ocirun.plan.build import build
 from ocirun.plan.circumstances import Circumstances
+from ocirun.plan.execution import Joined, build_joining
 from ocirun.plan.explain import _DESCRIPTIONS
 from ocirun.plan.mounts import CgroupMount
+from ocirun.plan.plan import Plan
+from ocirun.spec.model import Linux, Process
 from ocirun.validate import validate_document
 
 TOP = Path(__file__).resolve().parents[2]
@@ -71,9 +74,45 @@ def test_plan_of_a_hybrid_host(name: str) -> None:
     check(f"{name}.hybrid", build(validate_document(text, FACTS), circumstances).explain())
 
 
+def plan_of_exec() -> Plan:
+    """Return the plan of exec with everything that it can have."""
+    document = {
+        "cwd": "/",
+        "args": ["sh"],
+        "env": ["PATH=/bin"],
+        "terminal": True,
+        "consoleSize": {"height": 24, "width": 80},
+        "user": {"uid": 1000, "gid": 1000, "additionalGids": [5]},
+        "apparmorProfile": "profile",
+        "oomScoreAdj": 100,
+        "noNewPrivileges": True,
+        "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 10, "hard": 20}],
+        "execCPUAffinity": {"initial": "0-1", "final": "64"},
+    }
+    linux = {"namespaces": [{"type": kind} for kind in ("pid", "mount", "user", "network")]}
+    return build_joining(
+        Process.decode(document),
+        Linux.decode(linux),
+        Joined(
+            77,
+            sorted(("pid", "mount", "user", "network", "time")),
+            join_paths=["/sys/fs/cgroup/pids/ID/tasks"],
+            rdt_paths=["/sys/fs/resctrl/ID/tasks"],
+            keep_count=1,
+            keyring="_ses.ID",
+            own_root=True,
+        ),
+    )
+
+
+def test_plan_of_exec() -> None:
+    """The order of exec, seen as a whole."""
+    check("exec", plan_of_exec().explain())
+
+
 def test_every_golden_text_is_used() -> None:
     """No text is left over from a bundle that is gone."""
-    names = {bundle.name for bundle in BUNDLES} | {"hello.hybrid", "userns.hybrid"}
+    names = {bundle.name for bundle in BUNDLES} | {"hello.hybrid", "userns.hybrid", "exec"}
     assert {path.stem for path in GOLDEN.glob("*.txt")} == names
 
 
@@ -89,6 +128,7 @@ def test_plans_depend_on_nothing_else() -> None:
 def test_golden_texts_show_most_operations() -> None:
     """The bundles together use all operations but a few, so that a changed wording is noticed."""
     used = {op.name for bundle in BUNDLES for op in plan_document(document(bundle), "/bundle", FACTS).ops}
+    used |= {op.name for op in plan_of_exec().ops}
     rare = {
         "IO_PRIORITY", "JOIN_CGROUP", "MEMORY_POLICY", "OPEN_NETLINK", "PERSONALITY", "REMOUNT", "ROOT_ATTRIBUTES",
         "SCHEDULER",

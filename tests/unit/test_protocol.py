@@ -13,8 +13,8 @@ from ocirun._native import Message, ffi
 from ocirun.errors import InternalError
 from ocirun.init.protocol import AT_BARRIER, EXECUTING, FAILED, INIT_PID, NEED_ID_MAPS, PROCEED, START, Expected
 from ocirun.plan import ops
-from ocirun.plan.build import Plan
 from ocirun.plan.ops import Op
+from ocirun.plan.plan import Plan
 from ocirun.plan.slots import Slots
 
 KINDS = (NEED_ID_MAPS, INIT_PID, AT_BARRIER, EXECUTING, FAILED, PROCEED, START, 0, 99)
