@@ -181,7 +181,10 @@ class Runtime:
                 for warning in creation.warnings:
                     self.warn(f"{container_id}: {warning}")
         except BaseException as error:
-            entry.remove()
+            try:
+                entry.remove()
+            except (OSError, OcirunError) as failure:
+                error.add_note(f"while undoing: {failure}")  # never in place of the first error
             if creation is not None:
                 creation.run_poststop(error)
             raise
