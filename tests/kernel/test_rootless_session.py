@@ -74,12 +74,14 @@ def systemctl(*words: str) -> str:
 
 @pytest.mark.parametrize("manager", MANAGERS)
 def test_limits_and_life(session: RuntimeCommand, users_bundle: Bundle, manager: str) -> None:
-    """Every controller is the user's there: limits are in force, the container is frozen, and nothing is left."""
-    resources = {
-        "memory": {"limit": 1 << 26},
-        "pids": {"limit": 20},
-        "cpu": {"quota": 50000, "period": 100000},
-    }
+    """Every controller is the user's there: limits are in force, the container is frozen, and nothing is left.
+
+    What the cgroupfs manager switches on beside the scope of its caller systemd may switch off again with the next unit
+    that comes or goes, and does so with cpu: docs/rootless.md.
+    """
+    resources = {"memory": {"limit": 1 << 26}, "pids": {"limit": 20}}
+    if manager == "systemd":
+        resources["cpu"] = {"quota": 50000, "period": 100000}
     users_bundle.linux(resources=resources)
     options = ["--cgroup-manager", manager]
     container = session.create(users_bundle, options=options).start()
@@ -88,8 +90,8 @@ def test_limits_and_life(session: RuntimeCommand, users_bundle: Bundle, manager:
     assert "/user@1000.service/" in str(cgroup)
     assert (cgroup / "memory.max").read_text() == f"{1 << 26}\n"
     assert (cgroup / "pids.max").read_text() == "20\n"
-    assert (cgroup / "cpu.max").read_text() == "50000 100000\n"
     if manager == "systemd":
+        assert (cgroup / "cpu.max").read_text() == "50000 100000\n"
         assert "MemoryMax=67108864" in systemctl("show", cgroup.name, "-p", "MemoryMax")
     session.call("pause", users_bundle.id).ok()
     assert container.status() == "paused"
