@@ -192,7 +192,7 @@ def test_readme_names_every_command() -> None:
     from ocirun.cli.table import COMMANDS
 
     text = (TOP / "README.md").read_text(encoding="utf-8")
-    listed = re.search(r"This version has `([a-z ]+)`", text)
+    listed = re.search(r"This version has `([a-z\s]+)`", text)
     assert listed is not None
     assert set(listed.group(1).split()) == {command.name for command in COMMANDS} - {"help"}
 
