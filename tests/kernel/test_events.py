@@ -31,6 +31,8 @@ pytestmark = [pytest.mark.root, pytest.mark.vm]
 MkBundle = Callable[..., Bundle]
 MEBIBYTE = 1 << 20
 DISABLED = ("--cgroup-manager", "disabled")
+# It gives up on user-mode Linux, which does not say when it was booted.
+HAS_PS = shutil.which("ps") is not None and subprocess.run(["ps", "-ef"], capture_output=True, check=False).returncode == 0
 
 
 @pytest.fixture
@@ -153,27 +155,20 @@ def test_network_interfaces(runtime: RuntimeCommand, mkbundle: MkBundle) -> None
 
 
 @pytest.mark.unified
-@pytest.mark.ocirun_only("where a controller cannot be had, runc fails")
-def test_controllers_that_are_off(runtime: RuntimeCommand, sleeper: Bundle, workdir: Path) -> None:
+@pytest.mark.ocirun_only("runc fails without a controller")
+def test_controllers_that_are_off(runtime: RuntimeCommand, sleeper: Bundle) -> None:
     """A controller that is off gives no key and no error; events says that it cannot tell of lack of memory."""
     parent = Path("/sys/fs/cgroup") / sleeper.id
-    parent.mkdir()
-    try:
-        # A threaded subtree can have neither memory nor io.
-        (parent / "threads").mkdir()
-        (parent / "threads/cgroup.type").write_text("threaded")
-        sleeper.linux(cgroupsPath=f"/{sleeper.id}/c1")
-        container = runtime.create(sleeper)
-        place = directory(container.pid, "")
-        off = [name for name in ("memory", "io", "pids") if name not in (place / "cgroup.controllers").read_text()]
-        stats = stats_of(runtime, container.id)
-        for name in off:
-            assert not stats.get({"io": "blkio"}.get(name, name), {}).keys() - {"psi"}
-        container.delete("--force").ok()
-    finally:
-        (parent / "threads").rmdir()
-        with contextlib.suppress(FileNotFoundError):
-            parent.rmdir()
+    container = runtime.create(sleeper.linux(cgroupsPath=f"/{sleeper.id}/c1"))
+    (parent / "cgroup.subtree_control").write_text("-memory -io -pids -cpu")
+    stats = stats_of(runtime, container.id)
+    for key in ("memory", "blkio", "pids"):
+        assert stats.get(key, {}).keys() <= {"psi"}
+    assert stats["cpu"].keys() <= {"usage", "psi"}
+    with events(runtime, "--interval", "1h", container.id) as process:
+        assert process.stderr is not None
+        assert b"no events of type oom" in process.stderr.readline()
+    container.delete("--force").ok()
 
 
 def flattened(document: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -202,8 +197,12 @@ def test_shape_is_that_of_runc(runtime: RuntimeCommand, mkbundle: MkBundle, work
         container.delete("--force").ok()
     runc.cleanup()
     ours, theirs = (dict(flattened(each)) for each in found)
-    assert theirs.keys() - ours.keys() == set()
+    # With version 2 runc shows 0 for what is not known; and its own init uses the disk in the container's cgroup.
+    lacking = {key for key in theirs if not (PURE and (theirs[key] == 0 or key.startswith("blkio.io")))} - ours.keys()
+    assert lacking == set()
     for key, value in theirs.items():
+        if key not in ours:
+            continue
         # With version 2, runc 1.1 counts swap alone; since 1.2 it adds the memory, as version 1 does.
         if key.endswith(".limit") and not (PURE and key == "memory.swap.limit"):
             assert ours[key] == value, key
@@ -446,6 +445,8 @@ def test_ps(runtime: RuntimeCommand, bundle: Bundle) -> None:
     pids = json.loads(runtime.call("ps", "--format", "json", container.id).ok().stdout)
     assert set(pids) == members(container.pid)
     assert len(pids) == 4
+    if not HAS_PS:
+        return
     heading, *lines = runtime.call("ps", container.id).ok().stdout.decode().splitlines()
     assert heading.split()[:2] == ["UID", "PID"]
     assert {int(line.split()[1]) for line in lines} == set(pids)
@@ -479,7 +480,8 @@ def test_ps_from_another_pid_namespace(runtime: RuntimeCommand, sleeper: Bundle)
     container = runtime.create(sleeper)
     inside = runtime.under("unshare", "--pid", "--fork", "--mount-proc")
     assert json.loads(inside.call("ps", "-f", "json", container.id).ok().stdout) == []
-    assert len(inside.call("ps", container.id).ok().stdout.splitlines()) == 1
+    if HAS_PS:
+        assert len(inside.call("ps", container.id).ok().stdout.splitlines()) == 1
 
 
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="machine: no setpriv")
