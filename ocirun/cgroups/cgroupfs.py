@@ -346,6 +346,8 @@ class CgroupfsManager:
 
     def init_subgroup(self, pid: int) -> str:
         """See CgroupManager."""
+        if not self.paths():
+            return ""  # all of it was out of reach for the user: the container is where its creator was
         hierarchy = self._hierarchies[self._first()]
         try:
             own = parse_own_cgroups(read_file(f"/proc/{pid}/cgroup"))

@@ -233,6 +233,19 @@ def test_kill_and_forced_delete(rootless: RuntimeCommand, mkrootless: MkBundle) 
             container.delete().ok()
 
 
+def test_exec(rootless: RuntimeCommand, mkrootless: MkBundle, user: User, bundle: Bundle) -> None:
+    """Another process comes into the container's user namespace and into all others, with a cgroup and without."""
+    for each in (mkrootless(), user.own(subordinate(bundle))):
+        container = rootless.create(each.seq("ready", ["sleep", 100])).start()
+        container.line()
+        report = rootless.call("exec", each.id, "/probe", "report").ok().report
+        assert report["uids"] == [0] * 4
+        for kind in ("user", "pid", "mnt", "net"):
+            assert f"{kind}:[{report['namespaces'][kind]}]" == os.readlink(f"/proc/{container.pid}/ns/{kind}")
+        container.delete("--force").ok()
+        container.wait()
+
+
 @ONLY_OURS
 def test_failed_create_leaves_nothing(rootless: RuntimeCommand, own_bundle: Bundle) -> None:
     """And gc finds nothing to do."""
