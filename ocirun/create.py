@@ -255,14 +255,24 @@ class Creation:
         """In one step init mounts while this goes on, and waits for it at BARRIER_CGROUP if it is quicker."""
         if not self._two_steps:
             self._finish_cgroup()
-            self._limit()
-            self._init.answer_ahead((AT_BARRIER, ops.BARRIER_CGROUP))
+            if not self._limits_wait():
+                self._limit()
+                self._init.answer_ahead((AT_BARRIER, ops.BARRIER_CGROUP))
         self.entry.write_config(self.config_text)
 
     def _at_cgroup(self) -> int:
         if self._two_steps:
             self._finish_cgroup()
+        elif self._limits_wait():
+            self._limit()
         return -1
+
+    def _limits_wait(self) -> bool:
+        """Say whether init is in a cgroup already that will filter its devices: then it first mounts and makes nodes.
+
+        In version 1 it joins such a cgroup at the barrier.
+        """
+        return self._init.placed and "devices" not in self.facts.legacy_controllers
 
     def _finish_cgroup(self) -> None:
         if not self._cgroup_early:

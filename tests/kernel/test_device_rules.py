@@ -106,6 +106,15 @@ def test_access_after_update_is_as_the_new_rules_say(runtime: RuntimeCommand, bu
     assert wrong_answers(container.finish(), verbs, expected) == [], (before, after)
 
 
+def test_rules_are_for_the_process(runtime: RuntimeCommand, bundle: Bundle) -> None:
+    """Nodes of linux.devices are made whatever the rules forbid the process, however late init comes to it."""
+    bundle.device("/tmp/odd", "c", 120, 0).linux(resources={"devices": [{"allow": False, "access": "rwm"}]})
+    bundle.seq(["open", "/tmp/odd", "rdonly", "nonblock"])
+    late = runtime.under("strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=mknodat:delay_enter=300000")
+    result = late.run(bundle).ok()
+    assert result.outcomes("open") == {"/tmp/odd": "EPERM"}
+
+
 def test_the_lists_ask_for_something() -> None:
     """They are of both kinds: with accesses granted and denied, for version 1 and not."""
     lists = [[DeviceRule(rule) for rule in random_rules(seed)] for seed in range(40)]
