@@ -117,6 +117,17 @@ def _wildcard_rules(case: Case) -> bool:
     return any(rule.get("type", "a") == "a" for rule in rules)
 
 
+def _unholdable_capabilities(case: Case) -> bool:
+    sets = {name: set(names) for name, names in case.spec["process"].get("capabilities", {}).items()}
+    beyond = sets.get("effective", set()) - sets.get("permitted", set())
+    return bool(beyond or sets.get("inheritable", set()) - sets.get("bounding", set()))
+
+
+def _contested_access_times(case: Case) -> bool:
+    options = case.options_there()
+    return bool(options & {"norelatime", "nostrictatime"}) or {"strictatime", "relatime"} <= options
+
+
 def _refused(side: int, words: str) -> Callable[[Case], bool]:
     """Only this side refuses, with these words."""
     return lambda case: (
@@ -181,7 +192,7 @@ DIFFERENCES: tuple[Difference, ...] = (
     ),
     # ---- devices ---------------------------------------------------------------------------------
     Difference(
-        "rules of all types", r"cgroup devices: devices\.list|(open|mknod): /tmp/node\d#\d+", _wildcard_rules,
+        "rules of all types", r"cgroup devices: devices\.list|(open|mknod): \S+#\d+", _wildcard_rules,
         "runc takes a rule of type a for one about every device and access, whatever it says",
     ),
     Difference(
@@ -193,6 +204,12 @@ DIFFERENCES: tuple[Difference, ...] = (
     Difference(
         "nodes the host has not", CREATE,
         lambda case: case.user_namespace and _refused(1, "creating device nodes|lchown")(case), "the same",
+    ),
+    # ---- capabilities ----------------------------------------------------------------------------
+    Difference(
+        "capabilities left out", CREATE,
+        lambda case: _unholdable_capabilities(case) and _refused(1, "unable to apply caps")(case),
+        "config.md#linux-process: what cannot be had is warned of; runc gives up",
     ),
     # ---- mounts ----------------------------------------------------------------------------------
     Difference(
@@ -223,8 +240,9 @@ DIFFERENCES: tuple[Difference, ...] = (
         "tmpfs, the image's /dev/null (CVE-2025-31133)",
     ),
     Difference(
-        "access times", MOUNT_PLACE, lambda case: bool(case.options_there() & {"norelatime", "nostrictatime"}),
-        "config.md#mounts: norelatime is no relatime; runc's mount(2) turns to relatime again",
+        "access times", MOUNT_PLACE, _contested_access_times,
+        "config.md#mounts: norelatime is no relatime, and the last word counts; runc's mount(2) turns to relatime again, and to "
+        "strictatime wherever it stands",
     ),
     Difference(
         "modes of made files", r"rootfs: .*", lambda case: case.ours[:4] == "-rw-" and case.theirs[:4] == "-rwx",
@@ -262,6 +280,8 @@ DIFFERENCES: tuple[Difference, ...] = (
                "runc opens the container's /dev/null when its device rules hold already, ocirun before"),
     Difference("ocirun: seccomp names", CREATE, _refused(0, r"knows no system call"),
                "a rule that denies and cannot be applied is an error, not passed over"),
+    Difference("ocirun: procfs on procfs", CREATE, _refused(0, r"lies on procfs, where nothing may be mounted"),
+               "CVE-2019-16884: nothing covers procfs but the files that lxcfs provides; runc takes a second one at /proc"),
     Difference("ocirun: cgroupsPath", CREATE, _refused(0, r"/linux/cgroupsPath: must not have"), "runc cleans it as text"),
     Difference("ocirun: data of a bind", CREATE, _refused(0, r"a bind mount takes no data"),
                "the kernel would ignore it; runc refuses it as well from 1.3 on"),
