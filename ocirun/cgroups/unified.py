@@ -110,8 +110,8 @@ def enable_controllers(
 
     What is on already is not written again,
     because the kernel stops all forks of the host for such a write.  A controller that is not
-    delegated to us, or that an ancestor cannot have because it holds processes, stays off: writing
-    its limits fails then, with a reason.
+    delegated to us, or that cannot be had below an ancestor because it holds processes, stays off:
+    writing its limits fails then, with a reason.
     """
     fd = open_directory(mount_point)
     try:
@@ -123,7 +123,9 @@ def enable_controllers(
         ancestor = "."
         for component in path.split("/"):
             enabled = read_file(f"{ancestor}/cgroup.subtree_control", fd).split()
-            _enable([name for name in names if name not in enabled], ancestor, fd)
+            missing = [name for name in names if name not in enabled]
+            if missing and not _is_inhabited(ancestor, fd):
+                _enable(missing, ancestor, fd)
             ancestor = component if ancestor == "." else f"{ancestor}/{component}"
     except OSError as error:
         if error.errno != ENOENT:
@@ -131,6 +133,25 @@ def enable_controllers(
         raise failure(f"open {mount_point}/{path}", error) from error
     finally:
         os.close(fd)
+
+
+def _is_inhabited(ancestor: str, root: int) -> bool:
+    """Tell whether a cgroup that is not the root of all holds processes, so that none below it may have controllers.
+
+    For memory and io the kernel says EBUSY.  cpu, cpuset and pids it would enable, and make the cgroups below
+    "domain invalid" with it, which no process can enter (EOPNOTSUPP).
+
+    Kernel: admin-guide/cgroup-v2.rst, "No Internal Process Constraint", "Threads"
+    """
+    try:
+        os.stat(f"{ancestor}/cgroup.type", dir_fd=root)
+        return bool(read_file(f"{ancestor}/cgroup.procs", root))
+    except OSError as error:
+        if error.errno == ENOENT:
+            return False  # the root of all, or of a kernel before 4.14, which has no threaded cgroups
+        if error.errno == EOPNOTSUPP:
+            return True  # threaded itself
+        raise
 
 
 def _enable(names: list[str], ancestor: str, root: int) -> None:
