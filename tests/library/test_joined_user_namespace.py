@@ -10,7 +10,7 @@ import pytest
 from support.bundle import Bundle, unique
 from support.holder import Holder
 
-import ocirun.create
+import ocirun.idmap
 from ocirun import Runtime
 
 pytestmark = [pytest.mark.root, pytest.mark.userns]
@@ -20,7 +20,7 @@ def test_the_namespace_joined_is_the_one_whose_maps_were_read(
     library: Runtime, bundle: Bundle, probe: Path, workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """/proc/PID/ns/user leads elsewhere as soon as that process enters another namespace."""
-    read_maps = ocirun.create.read_maps
+    read_maps = ocirun.idmap.read_maps
     path = workdir / "user"
     with Holder(probe, "--user") as first, Holder(probe, "--user") as second:
         for holder, host_id in ((first, 150000), (second, 250000)):
@@ -35,7 +35,7 @@ def test_the_namespace_joined_is_the_one_whose_maps_were_read(
             path.symlink_to(second.ns("user"))
             return seen[-1]
 
-        monkeypatch.setattr(ocirun.create, "read_maps", read_and_move_on)
+        monkeypatch.setattr(ocirun.idmap, "read_maps", read_and_move_on)
         bundle.namespaces({"type": "user", "path": str(path)}).seq("ready").write()
         with library.create(unique(), str(bundle.path)) as container:
             assert Path(f"/proc/{container.pid}/ns/user").stat().st_ino == first.inode("user")
