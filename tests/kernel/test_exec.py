@@ -338,7 +338,8 @@ def test_scheduling(runtime: RuntimeCommand, sleeper: Bundle) -> None:
     _, first = start(runtime, sleeper)
     second = execute(runtime, sleeper).ok().report
     for name in ("scheduler", "ioprio", "ioprio_group", "personality", "machine", "mempolicy"):
-        assert second[name] == first[name], name
+        # A kernel without NUMA has no memory policies to report.
+        assert second.get(name) == first.get(name), name
     assert (second["scheduler"]["policy"], second["scheduler"]["nice"]) == (3, 5)
 
 
