@@ -5,6 +5,8 @@
 
 #include <errno.h>
 #include <linux/bpf.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -24,6 +26,21 @@ static int bpf(enum bpf_cmd command, union bpf_attr *attr) {
 	return result < 0 ? -errno : (int)result;
 }
 
+/* The verifier gives up with EAGAIN as soon as a signal waits for the thread (Linux 5.0): none is let through
+ * meanwhile. A debugger's or the freezer's wish counts as one too, hence the few tries more. */
+static int load(union bpf_attr *attr) {
+	sigset_t all, before;
+	int fd, tries = 5;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	do
+		fd = bpf(BPF_PROG_LOAD, attr);
+	while (fd == -EAGAIN && --tries > 0);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return fd;
+}
+
 static uint64_t address(const void *pointer) {
 	return (uint64_t)(uintptr_t)pointer;
 }
@@ -40,7 +57,7 @@ int ocirun_bpf_load_device(const char *program, unsigned int insn_count, char *l
 	memcpy(attr.prog_name, program_name, sizeof(program_name));
 	/* First without a log: writing one takes the verifier longer, and a program as ours fails for a reason of the
 	 * host's, hardly ever for one of its own. */
-	fd = bpf(BPF_PROG_LOAD, &attr);
+	fd = load(&attr);
 	if (fd >= 0 || log_size == 0)
 		return fd;
 	log[0] = '\0';
@@ -49,7 +66,7 @@ int ocirun_bpf_load_device(const char *program, unsigned int insn_count, char *l
 	attr.log_level = 1;
 	attr.log_buf = address(log);
 	attr.log_size = log_size;
-	fd = bpf(BPF_PROG_LOAD, &attr);
+	fd = load(&attr);
 	log[log_size - 1] = '\0';
 	return fd;
 }
