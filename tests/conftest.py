@@ -45,6 +45,7 @@ MARKERS = {
     "vm": "for `tests/run --vm` too: depends on the version of cgroups, on full root, or on the kernel's options",
     "kernel(version)": "needs a kernel of at least this version",
     "peers": "needs runc and crun",
+    "core": "a scenario of tests/engines that .ci/run takes",
     "peer_fails(runc=reason, crun=reason)": "what the named peer gets wrong; expected to fail there",
     "ocirun_only(reason)": "a promise that only ocirun makes; not run on a peer",
 }

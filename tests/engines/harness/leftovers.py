@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is there: processes, mounts, cgroups, network namespaces and interfaces, and the runtimes' states.
+
+The sandbox has nothing of anybody else, so that all of it is looked at, not only what looks like ours.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+STATE_ROOTS = ("/run/ocirun", "/run/runc", "/run/crun", "/run/containerd/runc", "/run/docker/runtime-runc")
+NETWORK_NAMESPACES = ("/run/netns", "/run/docker/netns")
+
+
+def look(*ignored: str) -> dict[str, set[str]]:
+    """Return what is there by kind.  *ignored*: words that a line is left out for."""
+    return {
+        kind: {line for line in lines if not any(word in line for word in ignored)}
+        for kind, lines in (
+            ("process", _processes()),
+            ("mount", _mounts()),
+            ("cgroup", _cgroups()),
+            ("network namespace", _below(NETWORK_NAMESPACES, 1)),
+            ("interface", os.listdir("/sys/class/net")),
+            ("state", _below(STATE_ROOTS, 3)),
+        )
+    }
+
+
+def assert_none_since(before: dict[str, set[str]], *ignored: str, timeout: float = 30) -> None:
+    """Wait until nothing is there that was not *before*; raises AssertionError with what stays."""
+    end = time.monotonic() + timeout
+    while True:
+        now = look(*ignored)
+        left = {kind: sorted(now[kind] - before[kind]) for kind in now if now[kind] - before[kind]}
+        if not left:
+            return
+        assert time.monotonic() < end, f"left behind: {left}"
+        time.sleep(0.1)
+
+
+def _processes() -> Iterable[str]:
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            name = (entry / "comm").read_text().strip()
+            state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue  # has just ended
+        if words:  # the kernel's threads, and zombies, have none
+            yield f"{name}: {words}"
+        elif state == "Z":
+            yield f"zombie {name}"
+
+
+def _mounts() -> Iterable[str]:
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        yield line.split()[4]
+
+
+def _cgroups() -> Iterable[str]:
+    for top, _, _ in os.walk("/sys/fs/cgroup"):
+        yield top
+
+
+def _below(roots: Iterable[str], depth: int) -> Iterable[str]:
+    for root in roots:
+        for level in range(1, depth + 1):
+            for path in Path(root).glob("/".join("*" * level)):
+                yield str(path)
