@@ -26,6 +26,7 @@ from ocirun.spec.id_map_rules import why_groups_stay
 from ocirun.spec.id_maps import IdMaps
 from ocirun.spec.state import hook_state, process_state
 from ocirun.store import NOTIFY_DIRECTORY
+from ocirun.undo import Undo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class Creation:
         self.inputs = Inputs(options)
         self._net_devices: NetDevices | None = None
         self._rdt: RdtGroup | None = None
-        self._undo: list[Callable[[], None]] = []
+        self._undo = Undo()
 
     def run(self) -> None:
         """Create the container, or leave nothing of it."""
@@ -115,10 +116,10 @@ class Creation:
         except BaseException as error:
             if isinstance(error, HookError):
                 self.hooks_ran = True
-            self._roll_back(error)
+            self._undo.roll_back(error)
             raise
         finally:
-            self._undo.clear()  # they refer to us: no work for the host's garbage collector
+            self._undo.forget()
             self.cgroup.close()
             self.inputs.close()
             if self._net_devices is not None:
@@ -165,9 +166,9 @@ class Creation:
     def _make_birthplace(self) -> None:
         """Make the cgroup that init is born in; those of version 1 are made while it works."""
         if self._rdt is not None:
-            self._undo.append(self._rdt.undo)
+            self._undo.add(self._rdt.undo)
             self._rdt.make(self._save_rdt)
-        self._undo.append(lambda: self.cgroup.remove(keep_existing=True))
+        self._undo.add(lambda: self.cgroup.remove(keep_existing=True))
         self.cgroup.create_birthplace()
         if self._cgroup_early:
             self.cgroup.create()
@@ -196,7 +197,8 @@ class Creation:
             inputs=self.inputs.of(plan.inputs[1:]),
             cgroup=-1 if birthplace is None else birthplace,
         )
-        self._undo.append(init.kill)
+        self._undo.add(lambda: os.close(init.pidfd))
+        self._undo.add(init.kill)
         self._init = init
         self.inputs.own(init.sync)
         return init
@@ -314,7 +316,7 @@ class Creation:
     def _move_net_devices(self) -> int:
         assert self._net_devices is not None
         # Its socket keeps the namespace alive: what was moved can be brought back when init is gone.
-        self._undo.append(self._net_devices.bring_back)
+        self._undo.add(self._net_devices.bring_back)
         self._net_devices.depart()
         self.entry.write_record(self.record)
         self._net_devices.move(self._init.received)
@@ -346,7 +348,7 @@ class Creation:
         self.entry.write_record(self.record)
         if self.options.pid_file is not None:
             write_pid_file(self.options.pid_file, init.pid)
-            self._undo.append(self._remove_pid_file)
+            self._undo.remove(self.options.pid_file)
         self.inputs.send_pidfd(init.pidfd, b"standard")
         if self.seccomp is not None and self.seccomp.notify:
             # What the agent is told, by init, when `start` has come to the filter.
@@ -372,20 +374,6 @@ class Creation:
 
     def _hook_state(self, status: str) -> bytes:
         return hook_state(self.entry.id, status, self._init.pid, self.bundle, self.config.annotations)
-
-    def _remove_pid_file(self) -> None:
-        assert self.options.pid_file is not None
-        os.unlink(self.options.pid_file)
-
-    def _roll_back(self, error: BaseException) -> None:
-        """Undo in reverse order; a failure of that is a note on the first error and never replaces it."""
-        for undo in reversed(self._undo):
-            try:
-                undo()
-            except (OSError, OcirunError) as failure:
-                error.add_note(f"while undoing: {failure}")
-        if hasattr(self, "_init"):
-            os.close(self._init.pidfd)
 
     def run_poststop(self, error: BaseException) -> None:
         """Run the poststop hooks of a creation that failed, if others have run; call it when the entry is removed.

@@ -34,6 +34,7 @@ from ocirun.spec.id_map_rules import KEEP_GROUPS
 from ocirun.spec.model import Config
 from ocirun.spec.state import CREATED, PAUSED, RUNNING, STOPPED, hook_state, process_state
 from ocirun.store import CONFIG
+from ocirun.undo import Undo
 from ocirun.validate import check_shape, validate_process
 
 TYPE_CHECKING = False
@@ -224,7 +225,7 @@ class Execution:
         self.seccomp: CompiledFilter | None = runtime.compile_seccomp(linux.seccomp)
         self.inputs = Inputs(options)
         self.cgroup = open_manager("", "", self.id, None, record["cgroup"])
-        self._undo: list[Callable[[], None]] = []
+        self._undo = Undo()
 
     def run(self) -> ExecProcess:
         """Execute the process, or leave nothing of it."""
@@ -240,13 +241,13 @@ class Execution:
             init.drive(self._handlers(), self.timeout)
             wait_executed(init.sync, self.id, self.timeout)
         except BaseException as error:
-            self._roll_back(error)
+            self._undo.roll_back(error)
             if isinstance(error, OcirunError | OSError) and self._is_gone(error):
                 # What went wrong is that the container stopped meanwhile, whatever it was that noticed first.
                 raise _not_running(self.id) from error
             raise
         finally:
-            self._undo.clear()
+            self._undo.forget()
             self.cgroup.close()
             self.inputs.close()
         return ExecProcess(self.id, init.pid, init.pidfd, self.runtime.unreaped)
@@ -369,7 +370,8 @@ class Execution:
             inputs=self.inputs.of(plan.inputs[1:]),
             cgroup=birthplace,
         )
-        self._undo.append(init.kill)
+        self._undo.add(lambda: os.close(init.pidfd))
+        self._undo.add(init.kill)
         self.inputs.own(init.sync)
         return init
 
@@ -399,7 +401,7 @@ class Execution:
             raise _not_running(self.id)
         if self.options.pid_file is not None:
             write_pid_file(self.options.pid_file, init.pid)
-            self._undo.append(self._remove_pid_file)
+            self._undo.remove(self.options.pid_file)
         self.inputs.send_pidfd(init.pidfd, b"setns")
         if self.seccomp is not None and self.seccomp.notify:
             record = self.record
@@ -420,17 +422,3 @@ class Execution:
                 return False
             time.sleep(0.005)
         return True
-
-    def _remove_pid_file(self) -> None:
-        assert self.options.pid_file is not None
-        os.unlink(self.options.pid_file)
-
-    def _roll_back(self, error: BaseException) -> None:
-        """Undo in reverse order; a failure of that is a note on the first error and never replaces it."""
-        for undo in reversed(self._undo):
-            try:
-                undo()
-            except (OSError, OcirunError) as failure:
-                error.add_note(f"while undoing: {failure}")
-        if hasattr(self, "_init"):
-            os.close(self._init.pidfd)
