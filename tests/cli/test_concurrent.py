@@ -26,7 +26,7 @@ def together(runtime: RuntimeCommand, lines: Sequence[Sequence[str]]) -> list[tu
         )
         for line in lines
     ]  # fmt: skip
-    messages = [process.communicate(timeout=40)[1] for process in processes]
+    messages = [process.communicate(timeout=60)[1] for process in processes]
     return [(process.returncode, text) for process, text in zip(processes, messages, strict=True)]
 
 

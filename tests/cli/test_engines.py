@@ -64,7 +64,7 @@ class Engine:
         with self.errors.open("wb") as err:  # a pipe would not end before the container does
             done = subprocess.run(
                 self.runtime.command(*words, options=options),
-                stdin=subprocess.DEVNULL, stdout=stdout, stderr=err, check=False, timeout=20,
+                stdin=subprocess.DEVNULL, stdout=stdout, stderr=err, check=False, timeout=60,
                 cwd=self.bundle.path, env={"PATH": os.environ["PATH"]} | self.env, preexec_fn=as_child,
                 close_fds=False,
             )  # fmt: skip
@@ -86,7 +86,7 @@ class Engine:
 
     def wait_for_output(self, word: bytes) -> None:
         """Wait until the container has said something."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while word not in self.output.read_bytes():
             assert time.monotonic() < deadline, self.output.read_bytes()
             time.sleep(0.005)

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import termios
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 from cli.test_run_terminal import Session
 from support.bundle import Bundle
+from support.cgroup import until
 from support.command import ENVIRONMENT, Container, RuntimeCommand
 from support.oracle import HostSnapshot
 
@@ -63,7 +63,7 @@ def test_killed_by_a_signal(runtime: RuntimeCommand, container: Container, workd
     words = ("--pid-file", str(pid_file), container.id, "/probe", "seq", "ready", "--", "sleep")
     with executing(runtime, *words) as process:
         os.kill(int(pid_file.read_text()), number)
-        assert process.wait(10) == 128 + number
+        assert process.wait(60) == 128 + number
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGRTMIN])
@@ -72,7 +72,7 @@ def test_signals_are_forwarded(runtime: RuntimeCommand, container: Container, nu
     words = (container.id, "/probe", "seq", "on-signal", str(int(number)), "33", "--", "ready", "--", "sleep")
     with executing(runtime, *words) as process:
         process.send_signal(number)
-        assert process.wait(10) == 33
+        assert process.wait(60) == 33
     assert container.status() == "running"
 
 
@@ -82,11 +82,21 @@ def test_process_goes_on_without_us(runtime: RuntimeCommand, container: Containe
     words = ("--pid-file", str(pid_file), container.id, "/probe", "seq", "ready", "--", "sleep")
     with executing(runtime, *words) as process:
         process.kill()
-        process.wait(10)
+        process.wait(60)
         pid = int(pid_file.read_text())
         assert f"PPid:\t{os.getpid()}\n" in Path(f"/proc/{pid}/status").read_text()
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+
+
+def is_killed(pid: str) -> bool:
+    """Say whether SIGKILL was sent to a process."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    pending = [int(status.partition(name)[2].split()[0], 16) for name in ("SigPnd:", "ShdPnd:")]
+    return "State:\tZ" in status or any(signals >> (signal.SIGKILL - 1) & 1 for signals in pending)
 
 
 def test_interrupted_before_the_process_runs(
@@ -103,9 +113,10 @@ def test_interrupted_before_the_process_runs(
     while not children.read_text():
         assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    time.sleep(0.1)  # version 1 delivers nothing to what is frozen, so it cannot be reaped yet
+    # Version 1 delivers nothing to what is frozen, so it cannot be reaped yet.
+    until(lambda: all(map(is_killed, children.read_text().split())), "the process is killed")
     runtime.call("resume", container.id).ok()
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode in (128 + signal.SIGTERM, -signal.SIGTERM)
     assert b"Traceback" not in errors
     assert not pid_file.exists()
@@ -127,7 +138,7 @@ def test_terminal_in_the_foreground(runtime: RuntimeCommand, sleeper: Bundle, co
         os.kill(here.process.pid, signal.SIGWINCH)
         here.until(b'"signal":28')
         assert b'"rows":44' in here.until(b'"seccomp"') + here.until(b"\n")
-        assert here.process.wait(10) == 0
+        assert here.process.wait(60) == 0
         assert termios.tcgetattr(here.terminal) == here.before
     finally:
         here.close()
@@ -141,7 +152,7 @@ def test_typing(runtime: RuntimeCommand, sleeper: Bundle, container: Container) 
         here.until(b'"verb":"ready"')
         here.type(b"\x03")
         here.until(b'"signal":2')
-        assert here.process.wait(10) == 9
+        assert here.process.wait(60) == 9
     finally:
         here.close()
 
@@ -154,7 +165,7 @@ def test_terminal_of_a_document(runtime: RuntimeCommand, sleeper: Bundle, contai
     try:
         (report,) = here.lines(b"\n")
         assert report["has_ctty"]
-        assert here.process.wait(10) == 0
+        assert here.process.wait(60) == 0
     finally:
         here.close()
 

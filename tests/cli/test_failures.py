@@ -250,13 +250,13 @@ def test_init_killed_while_it_is_created(
         runtime.command("create", "--bundle", str(bundle.path), bundle.id),
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=ENVIRONMENT,
     )  # fmt: skip
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not started.exists():
         assert time.monotonic() < deadline
         time.sleep(0.005)
     (init,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(int(init), signal.SIGKILL)
-    _, errors = process.communicate(timeout=15)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert b"ocirun-init died by signal 9" in errors
     assert errors.count(b"\n") <= 2
@@ -268,7 +268,7 @@ def test_init_killed_before_start(runtime: RuntimeCommand, sleeper: Bundle, orac
     container = runtime.create(sleeper)
     os.kill(container.pid, signal.SIGKILL)
     container.wait()
-    runtime.call("start", sleeper.id, timeout=5).refused("stopped")
+    runtime.call("start", sleeper.id).refused("stopped")
     container.delete().ok()
     oracle.assert_clean()
 
@@ -281,8 +281,8 @@ def test_hanging_hook(
     bundle.patch({"hooks": {kind: [{"path": str(probe), "args": ["probe", "sleep"], "timeout": 1}]}})
     pid_file = bundle.path / "pid"
     before = time.monotonic()
-    result = runtime.try_create(bundle, "--pid-file", str(pid_file), timeout=15)
-    assert 0.9 < time.monotonic() - before < 10
+    result = runtime.try_create(bundle, "--pid-file", str(pid_file))
+    assert time.monotonic() - before > 0.9
     result.refused(f"/hooks/{kind}/0", "timed out")
     assert result.rc == 1
     assert not pid_file.exists()
@@ -297,7 +297,7 @@ def test_hanging_hook_of_start(
     path = "/probe" if kind == "startContainer" else str(probe)
     bundle.patch({"hooks": {kind: [{"path": path, "args": ["probe", "sleep"], "timeout": 1}]}})
     runtime.create(bundle.seq("ready", "sleep"))
-    result = runtime.call("start", bundle.id, timeout=15)
+    result = runtime.call("start", bundle.id)
     result.refused(f"/hooks/{kind}/0", "timed out")
     runtime.call("state", bundle.id).refused(NOT_FOUND)
     oracle.assert_clean()
@@ -351,7 +351,7 @@ def test_gc(runtime: RuntimeCommand, bundle: Bundle, probe: Path, sleeper: Bundl
         runtime.command("create", "--bundle", str(abandoned.path), abandoned.id),
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT,
     )  # fmt: skip
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not started.exists():
         assert time.monotonic() < deadline
         time.sleep(0.005)

@@ -230,7 +230,7 @@ def test_validate_what_is_no_bundle(ocirun: RuntimeCommand, workdir: Path, bundl
             config.mkdir()
         elif kind == "fifo":
             os.mkfifo(config)
-    result = ocirun.call("validate", str(bundle.path), timeout=5)
+    result = ocirun.call("validate", str(bundle.path))
     assert result.rc == 1
     assert len(result.stdout.splitlines()) == 1, result
 

@@ -73,7 +73,7 @@ def test_file_prefix(ocirun: RuntimeCommand, workdir: Path) -> None:
 @pytest.mark.parametrize("destination", ["syslog:ocirun-test", "journald:ocirun-test"])
 def test_system_logs(ocirun: RuntimeCommand, destination: str) -> None:
     """crun's other destinations: whether a daemon is there or not, the message is on stderr and nothing hangs."""
-    result = ocirun.call("state", "a", options=["--log", destination, "--log-format", "json"], timeout=5)
+    result = ocirun.call("state", "a", options=["--log", destination, "--log-format", "json"])
     result.refused(NOT_FOUND)
     assert not Path(destination).exists()
 
@@ -90,7 +90,7 @@ def test_log_that_cannot_be_written(ocirun: RuntimeCommand, workdir: Path, kind:
         log = workdir / "no/such/log"
     else:
         log = Path("/dev/full")
-    result = ocirun.call("state", "a", options=["--log", str(log), "--log-format", "json"], timeout=5)
+    result = ocirun.call("state", "a", options=["--log", str(log), "--log-format", "json"])
     result.refused(NOT_FOUND, "log")
     assert result.rc == 1
 
@@ -104,7 +104,7 @@ def test_full_pipe(ocirun: RuntimeCommand, workdir: Path) -> None:
         with pytest.raises(BlockingIOError):
             while True:
                 os.write(reader, b"x" * 4096)
-        ocirun.call("state", "a", options=["--log", str(log)], timeout=5).refused(NOT_FOUND)
+        ocirun.call("state", "a", options=["--log", str(log)]).refused(NOT_FOUND)
     finally:
         os.close(reader)
 

@@ -97,5 +97,5 @@ def test_reader_that_left(ocirun: RuntimeCommand) -> None:
         assert process.stderr is not None
         process.stdout.close()
         errors = process.stderr.read()
-        assert process.wait(10) in (0, 1)
+        assert process.wait(60) in (0, 1)
     assert b"Traceback" not in errors

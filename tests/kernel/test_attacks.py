@@ -59,7 +59,7 @@ def test_executable_cannot_be_overwritten(runtime: RuntimeCommand, mkbundle: MkB
                 joining.linux(**{k: attacker.spec["linux"][k] for k in ("uidMappings", "gidMappings")})
         payloads.add(joining.inside("/probe").stat().st_ino)
         runtime.run(joining).ok()
-    outcome = container.line(timeout=15)
+    outcome = container.line()
     won = [entry for entry in outcome["won"] if entry["ino"] not in payloads]
     assert won == []
     assert outcome["seen"] > 0, "the attacker never saw a process: the test shows nothing"
@@ -81,7 +81,7 @@ def test_executable_cannot_be_overwritten_by_exec(runtime: RuntimeCommand, mkbun
         # the first stays long enough to be seen for certain: it shows that the attacker looks
         words = ("sleep", "0.3") if number == 0 else ("exit", "0")
         runtime.call("exec", attacker.id, "/victim", *words).ok()
-    outcome = container.line(timeout=15)
+    outcome = container.line()
     payload = attacker.inside("/victim").stat().st_ino
     assert [entry for entry in outcome["won"] if entry["ino"] != payload] == []
     assert outcome["seen"] > 0, "the attacker never saw a process: the test shows nothing"

@@ -706,7 +706,7 @@ def test_failure_beside_an_inhabited_birthplace_leaves_nothing(
     with pytest.raises(CgroupError, match="EACCES"):
         manager.create()
     manager.remove(keep_existing=True)
-    assert inhabitant.wait(10) == -signal.SIGKILL
+    assert inhabitant.wait(60) == -signal.SIGKILL
     assert tree() == before
 
 

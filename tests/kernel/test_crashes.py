@@ -75,21 +75,21 @@ class Cycle:
     def check(self) -> None:
         """Fail unless everything can be listed, removed and made again."""
         runtime, name = self.runtime, self.bundle.id
-        state = runtime.call("state", name, timeout=5)
+        state = runtime.call("state", name)
         if state.rc == 0:
             if json.loads(state.stdout)["status"] == "paused":
-                runtime.call("resume", name, timeout=5).ok()
+                runtime.call("resume", name).ok()
                 assert runtime.state(name)["status"] == "running"
         else:
             state.refused("does not exist")
-        json.loads(runtime.call("list", "--format", "json", timeout=5).ok().stdout)
-        runtime.call("delete", "--force", name, timeout=12).ok()
-        runtime.call("delete", "--force", name, timeout=12).ok()
+        json.loads(runtime.call("list", "--format", "json").ok().stdout)
+        runtime.call("delete", "--force", name, orphans=True).ok()
+        runtime.call("delete", "--force", name).ok()
         # a directory that delete had already renamed is nobody's container: gc removes it
-        runtime.call("gc", timeout=12).ok()
+        runtime.call("gc").ok()
         reap()
         runtime.call("create", "--bundle", str(self.bundle.path), name).ok()
-        runtime.call("delete", "--force", name).ok()
+        runtime.call("delete", "--force", name, orphans=True).ok()
         reap()
 
 
@@ -137,7 +137,7 @@ def sweep(runtime: RuntimeCommand, bundle: Bundle, workdir: Path, verb: str, vic
     for number in points(len(calls)):
         cycle.prepare(verb)
         try:
-            runtime.under(*faultk.kill(number, victim)).call(*cycle.words(verb), timeout=20)
+            runtime.under(*faultk.kill(number, victim)).call(*cycle.words(verb))
             at = (faultk.calls() or ["?"])[-1]
             cycle.check()
             runtime.cleanup()
@@ -160,7 +160,7 @@ def test_create_reports_the_death_of_init(runtime: RuntimeCommand, bundle: Bundl
         result = runtime.under(*faultk.kill(number, "init")).try_create(bundle.again())
         if result.rc == 0:
             # killed after create had seen it ready, or before there was an init
-            runtime.call("delete", "--force", bundle.id).ok()
+            runtime.call("delete", "--force", bundle.id, orphans=True).ok()
         else:
             result.refused()
             runtime.call("state", bundle.id).refused("does not exist")
@@ -187,7 +187,7 @@ def test_fails_closed(runtime: RuntimeCommand, mkbundle: MkBundle, workdir: Path
                 assert normalise(result) == baseline, "the program ran with something missing"
             else:
                 result.refused()
-            runtime.call("delete", "--force", bundle.id).ok()
+            runtime.call("delete", "--force", bundle.id, orphans=True).ok()
             reap()
             snapshot.assert_clean()
         except AssertionError as problem:

@@ -239,7 +239,7 @@ def test_dev_null_is_never_given_away(runtime: RuntimeCommand, bundle: Bundle, u
     runtime.remember(bundle.id)
     command = runtime.command("run", "--bundle", str(bundle.path), bundle.id)
     null = subprocess.DEVNULL
-    done = subprocess.run(command, stdin=null, stdout=null, stderr=null, check=False, timeout=30)
+    done = subprocess.run(command, stdin=null, stdout=null, stderr=null, check=False, timeout=60)
     assert done.returncode == 0
     owner = os.stat("/dev/null")
     os.chown("/dev/null", 0, 0)
@@ -261,7 +261,7 @@ def test_owner_of_stdio(runtime: RuntimeCommand, bundle: Bundle, workdir: Path) 
             stdout=stdout,
             stderr=stdout,
             check=True,
-            timeout=30,
+            timeout=60,
         )
     owner = os.fstat(pipe[0])
     for fd in pipe:
@@ -285,6 +285,6 @@ def test_stdio_that_cannot_be_given_away(runtime: RuntimeCommand, bundle: Bundle
             stdout=pair[0] if kind == "socket" else subprocess.PIPE,
             stderr=subprocess.PIPE,
             check=False,
-            timeout=30,
+            timeout=60,
         )
     assert done.returncode == 0, done

@@ -80,10 +80,14 @@ def next_event(process: subprocess.Popen[bytes]) -> dict[str, Any]:
 def wait_watching(process: subprocess.Popen[bytes]) -> None:
     """Wait until `events` has a pidfd of the container's process."""
 
-    def links() -> list[str]:
-        return [os.readlink(entry.path) for entry in os.scandir(f"/proc/{process.pid}/fd")]
+    def has_pidfd() -> bool:
+        for name in os.listdir(f"/proc/{process.pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                if "pidfd" in os.readlink(f"/proc/{process.pid}/fd/{name}"):
+                    return True
+        return False
 
-    until(lambda: any("pidfd" in link for link in links()), "events has begun")
+    until(has_pidfd, "events has begun")
 
 
 def stats_of(runtime: RuntimeCommand, container_id: str) -> dict[str, Any]:
@@ -261,7 +265,7 @@ def test_lack_of_memory_is_an_event(runtime: RuntimeCommand, glutton: Bundle) ->
         container.kill().ok()
         container.wait()
         container.delete()
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=60)
         assert process.returncode == 0
         assert errors == b"" or runtime.name == "runc"
 
@@ -307,7 +311,7 @@ def test_events_ends_with_the_process(runtime: RuntimeCommand, sleeper: Bundle) 
     with events(runtime, "--interval", "1h", container.id) as process:
         wait_watching(process)
         container.kill().ok()
-        assert process.communicate(timeout=20) == (b"", b"")
+        assert process.communicate(timeout=60) == (b"", b"")
         assert process.returncode == 0
 
 
@@ -320,7 +324,7 @@ def test_events_ends_with_its_reader(runtime: RuntimeCommand, sleeper: Bundle) -
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
-        assert process.wait(20) == 1
+        assert process.wait(60) == 1
         assert process.stderr.read() == b""
 
 
@@ -336,7 +340,7 @@ def test_events_ends_by_a_signal(runtime: RuntimeCommand, sleeper: Bundle, numbe
         if not is_read:
             until(lambda: is_stuck(process), "a full pipe")
         process.send_signal(number)
-        output, errors = process.communicate(timeout=20)
+        output, errors = process.communicate(timeout=60)
         assert errors == b""
         assert process.returncode == 128 + number
         if is_read:
@@ -426,7 +430,7 @@ def test_without_cgroups(runtime: RuntimeCommand, sleeper: Bundle) -> None:
         assert process.stderr is not None
         assert b"no events of type oom" in process.stderr.readline()
         container.kill().ok()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 # ---- ps ------------------------------------------------------------------------------------------

@@ -718,7 +718,7 @@ def test_paused_container(runtime: RuntimeCommand, sleeper: Bundle) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         process.communicate(timeout=0.3)
     runtime.call("resume", sleeper.id).ok()
-    _, errors = process.communicate(timeout=10)
+    _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (9, b"")
     assert container.status() == "running"
 
@@ -791,7 +791,7 @@ def test_without_newer_calls(runtime: RuntimeCommand, sleeper: Bundle, missing: 
     """What create falls back to, exec does too: the process comes out the same."""
     container, first = start(runtime, sleeper)
     for error in ("ENOSYS", "EPERM"):
-        second = execute(runtime.under(*without(error, *missing.split(","))), sleeper, timeout=30).ok().report
+        second = execute(runtime.under(*without(error, *missing.split(","))), sleeper).ok().report
         assert second["namespaces"] == first["namespaces"]
         assert second["fds"][0]["rdev"] == [1, 3]
     assert container.status() == "running"

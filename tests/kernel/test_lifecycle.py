@@ -300,7 +300,7 @@ def test_init_killed_from_outside(runtime: RuntimeCommand, sleeper: Bundle) -> N
     os.kill(container.pid, signal.SIGKILL)
     container.wait()
     assert container.status() == "stopped"
-    runtime.call("start", container.id, timeout=10).refused()
+    runtime.call("start", container.id).refused()
     container.delete().ok()
 
 
@@ -436,7 +436,7 @@ def test_detached_run(runtime: RuntimeCommand, sleeper: Bundle, workdir: Path) -
     )
     os.close(writer)
     try:
-        assert process.wait(15) == 0
+        assert process.wait(60) == 0
         assert b"ready" in os.read(reader, 100)
         assert runtime.state(sleeper.id)["status"] == "running"
         assert runtime.state(sleeper.id)["pid"] == int(path.read_text())
@@ -463,7 +463,7 @@ def test_run_forwards_signals(runtime: RuntimeCommand, bundle: Bundle) -> None:
         assert b'"signal":10' in output.readline()
         process.send_signal(signal.SIGTERM)
         assert b'"signal":15' in output.readline()
-    assert process.wait(10) == 33
+    assert process.wait(60) == 33
 
 
 @pytest.mark.ocirun_only("with runc 1.1.5 all of them may fail")

@@ -150,7 +150,7 @@ def test_status_creating(
         assert runtime.state(bundle.id)["status"] == "creating"
     finally:
         (bundle.path / "go").write_text("")
-    assert creator.wait(20) == 0
+    assert creator.wait(60) == 0
     assert runtime.state(bundle.id)["status"] == "created"
 
 
@@ -221,7 +221,7 @@ def test_poststop_warnings_are_logged(runtime: RuntimeCommand, bundle: Bundle, s
     """Step 13: each failure is a warning in the log, the other hooks run, delete succeeds."""
     for number in range(3):
         script.add("poststop", f"echo {number} >> $log; echo why {number} >&2; exit {number}")
-    script.add("poststop", "sleep 60", timeout=1)
+    script.add("poststop", "sleep 1000", timeout=1)
     container = runtime.create(bundle.args("exit", "0")).start()
     container.wait()
     log = workdir / "log"

@@ -156,7 +156,7 @@ def test_fifo_as_namespace_path_does_not_hang(runtime: RuntimeCommand, bundle: B
     """A named pipe in the place of a namespace is refused, not waited for."""
     os.mkfifo(workdir / "pipe")
     bundle.namespaces({"type": "network", "path": str(workdir / "pipe")})
-    runtime.run(bundle, timeout=10).refused()
+    runtime.run(bundle).refused()
 
 
 # ---- host and domain name ------------------------------------------------------------------------

@@ -310,7 +310,7 @@ class Interrupted:
         self, network: Network, bundle: Bundle, workdir: Path, kind: str = "createRuntime", *, also_hook: bool = True
     ) -> None:
         mark = workdir / "in-hook"
-        hook = {"path": "/bin/sh", "args": ["sh", "-c", f"echo $$ >{mark}.new; /bin/mv {mark}.new {mark}; exec /bin/sleep 60"]}
+        hook = {"path": "/bin/sh", "args": ["sh", "-c", f"echo $$ >{mark}.new; /bin/mv {mark}.new {mark}; exec /bin/sleep 1000"]}
         bundle.patch({"hooks": {kind: [hook]}}).write()
         runtime = network.runtime
         runtime.remember(bundle.id)
@@ -318,7 +318,7 @@ class Interrupted:
             [*runtime.argv, "--root", str(runtime.root), "create", "--bundle", str(bundle.path), bundle.id],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         )  # fmt: skip
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not mark.exists():
             assert time.monotonic() < deadline
             assert create.poll() is None

@@ -268,14 +268,14 @@ def test_default_state_root(rootless: RuntimeCommand, user: User, own_bundle: Bu
     own_bundle.write()
     subprocess.run(
         command(rootless, "create", "--bundle", str(own_bundle.path), own_bundle.id),
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=20, check=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60, check=True,
     )  # fmt: skip
     root = user.runtime_directory / "ocirun"
     assert is_kept(root)
     assert (root / own_bundle.id / "state.json").exists()
-    listed = subprocess.run(command(rootless, "list", "-q"), capture_output=True, timeout=20, check=True)
+    listed = subprocess.run(command(rootless, "list", "-q"), capture_output=True, timeout=60, check=True)
     assert listed.stdout.decode().split() == [own_bundle.id]
-    subprocess.run(command(rootless, "delete", "--force", own_bundle.id), timeout=20, check=True)
+    subprocess.run(command(rootless, "delete", "--force", own_bundle.id), timeout=60, check=True)
     assert list(root.iterdir()) == []
 
 
@@ -297,7 +297,7 @@ def test_no_state_root(rootless: RuntimeCommand, runtime: RuntimeCommand, user: 
         str(link): "is not a directory",
     }.items():
         other = user.runtime(runtime, *user.words(env=[f"XDG_RUNTIME_DIR={value}"]))
-        done = subprocess.run(command(other, "list"), capture_output=True, timeout=20, check=False)
+        done = subprocess.run(command(other, "list"), capture_output=True, timeout=60, check=False)
         assert done.returncode == 1
         assert words in done.stderr.decode()
         assert "--root" in done.stderr.decode()
@@ -309,7 +309,7 @@ def test_spec_rootless_runs_as_it_is(rootless: RuntimeCommand, own_bundle: Bundl
     target = user.home / "spec"
     target.mkdir()
     os.chown(target, UID, GID)
-    subprocess.run(command(rootless, "spec", "--rootless", "--bundle", str(target)), timeout=20, check=True)
+    subprocess.run(command(rootless, "spec", "--rootless", "--bundle", str(target)), timeout=60, check=True)
     document = json.loads((target / "config.json").read_text())
     assert (target / "config.json").stat().st_uid == UID
     assert document["linux"]["uidMappings"] == [{"containerID": 0, "hostID": UID, "size": 1}]

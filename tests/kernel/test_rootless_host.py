@@ -447,7 +447,7 @@ def test_state_root_in_a_user_namespace(runtime: RuntimeCommand, user: User) -> 
     def said(*env: str) -> str:
         words = [*user.words(env=env), *enter, *runtime.argv, "state", "x"]
         strace = ["strace", "-f", "-e", "trace=file", "-o", str(user.home / "trace")]
-        subprocess.run([*strace, *words], capture_output=True, timeout=20, check=False)
+        subprocess.run([*strace, *words], capture_output=True, timeout=60, check=False)
         return (user.home / "trace").read_text()
 
     here, there = f'"{user.runtime_directory}/ocirun/x"', '"/run/ocirun/x"'

@@ -624,7 +624,7 @@ def test_notify_without_an_agent(runtime: RuntimeCommand, bundle: Bundle, workdi
         left.bind(str(path))
         left.close()
     bundle.linux(seccomp=profile(ALLOW, rule("SCMP_ACT_NOTIFY", "getsid"), listenerPath=str(path)))
-    runtime.run(bundle, timeout=20).refused()
+    runtime.run(bundle).refused()
 
 
 def test_large_profile(runtime: RuntimeCommand, bundle: Bundle) -> None:
@@ -680,7 +680,7 @@ def test_waiting_for_the_agent_takes_no_time(runtime: RuntimeCommand, bundle: Bu
             return sorted((each["Seccomp"], each["State"]) for each in words) == [("0", "S (sleeping)"), ("2", "S (sleeping)")]
 
         with subprocess.Popen(runtime.command("start", bundle.id), stderr=subprocess.DEVNULL):
-            until(asleep_under_the_filter, "both threads sleep", 5.0)
+            until(asleep_under_the_filter, "both threads sleep")
             container.kill(signal.SIGKILL)
 
 
@@ -727,7 +727,7 @@ def test_agent_that_does_not_read(
         container = runtime.create(bundle)
         connection, _ = listening.accept()
         with connection:
-            runtime.call("start", bundle.id, timeout=40).refused(
+            runtime.call("start", bundle.id).refused(
                 "/linux/seccomp/listenerPath", "sendmsg", "ETIMEDOUT"
             )
     assert container.status() == "stopped"

@@ -36,7 +36,7 @@ def scoped(runtime: RuntimeCommand) -> Iterator[RuntimeCommand]:
     runtime.argv = (*runtime.argv, "--systemd-cgroup")
     yield runtime
     runtime.cleanup()
-    until(lambda: not units(), f"units end: {units()}", 5)
+    until(lambda: not units(), f"units end: {units()}")
 
 
 def scope_of(container: Container) -> str:
@@ -528,7 +528,7 @@ def test_library(scoped: RuntimeCommand, bundle: Bundle, workdir: Path) -> None:
         container = runtime.create(bundle.id, str(bundle.path), stdin=null, stdout=null, stderr=null)
         assert units() == {f"ocirun-{bundle.id}.scope"}
         container.start()
-        assert container.wait(10) == 0
+        assert container.wait(60) == 0
         container.close()
     with Runtime(str(workdir / "state")) as runtime:
         runtime.delete(bundle.id)

@@ -173,7 +173,7 @@ def test_foreground_run_with_a_terminal(runtime: RuntimeCommand, bundle: Bundle)
         os.close(slave)
         slave = -1
         (report,) = parse_lines(read_terminal(master))
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     finally:
         os.close(master)
         if slave >= 0:

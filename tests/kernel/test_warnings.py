@@ -81,7 +81,7 @@ def test_warnings_come_before_the_program_ends(runtime: RuntimeCommand, bundle: 
         assert b"ready" in output.readline()
         assert (workdir / "log").read_text().count("CAP_NOT_INVENTED") == 1
         runtime.call("kill", bundle.id, "KILL").ok()
-    process.wait(10)
+    process.wait(60)
     assert (workdir / "log").read_text().count("CAP_NOT_INVENTED") == 1
 
 

@@ -48,7 +48,7 @@ def main() -> None:
                 with runtime.create(name, bundle, stdin=null, stdout=null, stderr=null) as container:
                     container.start()
                     try:
-                        codes.append(container.wait(30))
+                        codes.append(container.wait(60))
                     except OcirunError as error:
                         codes.append(error.code)
                     container.delete()

@@ -130,7 +130,7 @@ def test_strange_paths(library: Runtime, bundle: Bundle, workdir: Path, name: st
         assert container.state().bundle == strange
         assert library.list()[0].bundle == strange
         container.start()
-        assert container.wait(10) == 0
+        assert container.wait(60) == 0
         container.delete()
 
 
@@ -196,7 +196,7 @@ def test_statuses(library: Runtime, sleeping: str) -> None:
             container.resume()
         assert info.value.status == "running"
         container.kill(signal.SIGKILL)
-        assert container.wait(10) == 137
+        assert container.wait(60) == 137
         with pytest.raises(errors.ContainerNotRunning) as stopped:
             container.kill(signal.SIGTERM)
         assert stopped.value.status == "stopped"

@@ -58,7 +58,7 @@ def output_of(container: Container, *args: str, **keywords: Any) -> bytes:
             data = b""
             while chunk := os.read(reader, 65536):
                 data += chunk
-            assert process.wait(20) == 0
+            assert process.wait(60) == 0
         return data
     finally:
         os.close(reader)
@@ -78,7 +78,7 @@ def test_life_of_a_process(container: Container) -> None:
         with pytest.raises(TimeoutError):
             process.wait(0)
         process.kill(signal.SIGTERM)
-        assert process.wait(10) == 128 + signal.SIGTERM
+        assert process.wait(60) == 128 + signal.SIGTERM
         assert process.wait() == 128 + signal.SIGTERM
         with pytest.raises(KernelError) as caught:
             process.kill(signal.SIGTERM)
@@ -144,7 +144,7 @@ def test_status(library: Runtime, container: Container) -> None:
     assert (caught.value.status, caught.value.hint) == ("paused", "resume it, or pass --ignore-paused")
     container.resume()
     container.kill(signal.SIGKILL)
-    container.wait(10)
+    container.wait(60)
     with pytest.raises(ContainerNotRunning, match="container not running"):
         container.exec(["/probe"])
     container.delete()
@@ -159,17 +159,18 @@ def test_paused_for_too_long(container: Container) -> None:
     def pause(execution: Execution) -> int:
         container.pause()
         started.set()
+        execution.timeout = 0.2  # from now on: however slow this machine is, it came as far as this
         return original(execution)
 
     original = Execution._at_ready
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Execution, "_at_ready", pause)
         with pytest.raises(DeadlineExceeded) as caught:
-            container.exec(["/probe", "sleep"], timeout=0.2)
+            container.exec(["/probe", "sleep"], timeout=60)
     # Version 1 delivers no signal to what is frozen, so it is killed when it is thawed.
     container.resume()
     assert started.is_set()
-    assert "within" in str(caught.value)
+    assert "within 0.2 s" in str(caught.value)
 
 
 def test_attributes_of_this_process(container: Container) -> None:
@@ -190,7 +191,7 @@ def test_container_ends_with_what_was_executed(library: Runtime, container: Cont
     assert select.select([fd], [], [], 20)[0]
     os.close(fd)
     container.kill(signal.SIGKILL)
-    assert container.wait(20) == 137
+    assert container.wait(60) == 137
     assert (first.wait(1), second.wait(1)) == (137, 3)
     other = library.create(unique(), container.bundle)
     third = other.exec(["/probe", "sleep"])
@@ -219,7 +220,7 @@ def test_container_that_stops_meanwhile(library: Runtime, sleeping: str, workdir
             while not procfs.is_ending(Path(f"/proc/{container.pid}/stat").read_bytes()):
                 time.sleep(0.005)
             return original(execution, *arguments)
-        container.wait(20)
+        container.wait(60)
         if deleted:
             container.delete()
         return original(execution, *arguments)
@@ -231,7 +232,7 @@ def test_container_that_stops_meanwhile(library: Runtime, sleeping: str, workdir
     assert not library.unreaped
     assert not [entry for entry in processes() if "ocirun:[INIT]" in entry[1] or marker in entry[1]]
     if not deleted or step == "_at_ready":
-        container.wait(20)
+        container.wait(60)
         container.delete()
     container.close()
 
@@ -279,7 +280,7 @@ def test_many_at_once_while_it_ends(library: Runtime, sleeping: str) -> None:
         begun.release()
         try:
             with container.exec(["/probe", "exit", "0"]) as process:
-                return str(process.wait(30))
+                return str(process.wait(60))
         except ContainerNotRunning:
             return "not running"
         except ContainerNotFound:
@@ -330,7 +331,7 @@ def test_executed_process_is_never_dumpable(
         patch.setenv("SECRET", "canary")
         patch.setattr(Execution, "_at_ready", look)
         with container.exec(["/probe", "exit", "0"]) as process:
-            assert process.wait(20) == 0
+            assert process.wait(60) == 0
     [(owner, name, links)] = seen
     # Root of the first user namespace owns /proc/PID of what is not dumpable; the container's root is another.
     assert (owner, name) == (0, "ocirun:[INIT]")
@@ -345,7 +346,7 @@ def test_no_work_for_the_garbage_collector(container: Container) -> None:
 
     def lives() -> None:
         with container.exec(["/probe", "exit", "0"]) as process:
-            process.wait(20)
+            process.wait(60)
         with pytest.raises(InitError):
             container.exec(["nosuch"])
 
@@ -354,7 +355,7 @@ def test_no_work_for_the_garbage_collector(container: Container) -> None:
     gc.disable()
     try:
         with container.exec(["/probe", "exit", "0"]) as process:
-            process.wait(20)
+            process.wait(60)
         assert gc.collect() == 0
     finally:
         gc.enable()

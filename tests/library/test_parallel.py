@@ -33,6 +33,6 @@ def test_all_of_them_succeed(
     result = json.loads(out)
     print(manager, COUNT, result)
     assert (result["errors"], result["there"], result["left"], result["warnings"]) == ([], COUNT, [], [])
-    snapshot.assert_clean(within_s=10)
+    snapshot.assert_clean()
     if manager == "systemd":
         assert units() == set()

@@ -28,7 +28,7 @@ def live(runtime: Runtime, bundle: str, **keywords: int) -> int:
     """Run a container from create to delete; returns its exit code."""
     with runtime.create(unique(), bundle, **keywords) as container:
         container.start()
-        code = container.wait(30)
+        code = container.wait(60)
         container.delete()
     return code
 
@@ -138,7 +138,7 @@ def test_containers_see_none_of_the_hosts_descriptors(library: Runtime, bundle: 
             reader, writer = os.pipe()
             with library.create(unique(), str(bundle.path), stdin=reader, stdout=writer, stderr=writer) as container:
                 container.start()
-                assert container.wait(30) == 0
+                assert container.wait(60) == 0
                 container.delete()
             os.close(writer)
             report = json.loads(os.read(reader, 1 << 20))
@@ -269,7 +269,7 @@ def test_the_creating_thread_ends(library: Runtime, sleeping: str) -> None:
         starter.join()
         assert container.state().status == "running"
         container.kill(9)
-        assert container.wait(10) == 128 + 9
+        assert container.wait(60) == 128 + 9
         container.delete()
 
 
@@ -296,7 +296,7 @@ def test_interpreter_options(options: tuple[str, ...], ready: str, workdir: Path
         "    runtime.plan(sys.argv[2]).explain()\n"
         "    with runtime.create(sys.argv[3], sys.argv[2]) as container:\n"
         "        container.start()\n"
-        "        if container.wait(30) != 0: raise SystemExit('wrong code')\n"
+        "        if container.wait(60) != 0: raise SystemExit('wrong code')\n"
         "        container.delete()\n"
         "    if runtime.list(): raise SystemExit('left')\n"
     )

@@ -71,7 +71,7 @@ def test_one_starts(library: Runtime, ready: str) -> None:
         assert outcomes.count(None) == 1, outcomes
         for each in outcomes:
             assert each is None or isinstance(each, errors.InvalidStatus), each
-        assert container.wait(30) == 0
+        assert container.wait(60) == 0
         container.delete()
 
 
@@ -81,7 +81,7 @@ def test_everybody_waits(library: Runtime, sleeping: str) -> None:
         container.start()
         killer = threading.Timer(0.2, container.kill, (9,))
         killer.start()
-        outcomes = together(6, lambda _: container.wait(30))
+        outcomes = together(6, lambda _: container.wait(60))
         killer.join()
         known = [each for each in outcomes if each == 137]
         # Before Linux 6.15 those who did not reap it may not know.
@@ -137,7 +137,7 @@ def test_two_runtimes_one_root(library: Runtime, ready: str) -> None:
             loaded = other.load(container.id)
             assert (loaded.pid, loaded.bundle) == (container.pid, container.bundle)
             loaded.start()
-            assert loaded.wait(30) == 0
+            assert loaded.wait(60) == 0
             loaded.delete()
             with pytest.raises(errors.ContainerNotFound):
                 container.state()

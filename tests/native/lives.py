@@ -20,7 +20,7 @@ def main() -> None:
                 with runtime.create(f"life{os.getpid()}-{number}", bundle, stdin=null, stdout=null, stderr=null) as life:
                     try:
                         life.start()
-                        ends[bundle] = life.wait(30)
+                        ends[bundle] = life.wait(60)
                     finally:
                         life.delete(force=True)
             except OcirunError as error:

@@ -21,7 +21,7 @@ NAMESPACES = ("pid", "mount", "ipc", "uts", "network", "cgroup")
 
 # One tag per test process, part of every container ID: leaks are recognised by it even while other
 # programs make containers on the same machine.
-TAG = f"ocirunt{os.getpid()}"
+TAG = f"ocirunt{os.getpid()}t"  # the last letter: no tag is the beginning of another
 _numbers = itertools.count(1)
 
 

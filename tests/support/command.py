@@ -19,7 +19,7 @@ from typing import Any
 from support.bundle import Bundle
 from support.report import Json, parse_lines
 
-TIMEOUT = float(os.environ.get("OCIRUN_TEST_TIMEOUT", "20"))
+TIMEOUT = float(os.environ.get("OCIRUN_TEST_TIMEOUT", "60"))
 # crun refuses a hybrid cgroup tree, so it sees the v1 hierarchies only.
 CRUN = (
     "unshare", "-m", "sh", "-c",
@@ -129,6 +129,7 @@ class Container:
         self._buffer = b""
         self.pid = int(runtime.state(self.id)["pid"])
         self._pidfd = os.pidfd_open(self.pid)
+        self._code = -1
 
     def close(self) -> None:
         """Close this object's descriptors."""
@@ -154,19 +155,23 @@ class Container:
         """`delete`; the result is not checked."""
         return self.runtime.call("delete", *options, self.id)
 
-    def wait(self, timeout: float = 10.0) -> int:
+    def wait(self, timeout: float = TIMEOUT) -> int:
         """Wait for the init process and return its exit status, 128+N for signals, -1 if unknown."""
         ready, _, _ = select.select([self._pidfd], [], [], timeout)
         assert ready, f"process {self.pid} of {self.id} does not end"
-        try:
-            info = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
-        except ChildProcessError:
-            return -1
-        if info is None:
-            return -1
-        return info.si_status if info.si_code == os.CLD_EXITED else 128 + info.si_status
+        self.reap()
+        return self._code
 
-    def line(self, timeout: float = 10.0) -> Json:
+    def reap(self) -> None:
+        """Reap the init process if it has ended and is our child; `wait` still returns its exit status."""
+        try:
+            info = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG) if self._pidfd >= 0 else None
+        except ChildProcessError:
+            return
+        if info is not None:
+            self._code = info.si_status if info.si_code == os.CLD_EXITED else 128 + info.si_status
+
+    def line(self, timeout: float = TIMEOUT) -> Json:
         """Return the next JSON line that the probe prints."""
         deadline = time.monotonic() + timeout
         while b"\n" not in self._buffer:
@@ -180,7 +185,7 @@ class Container:
         (parsed,) = parse_lines(line + b"\n")
         return parsed
 
-    def rest(self, timeout: float = 10.0) -> bytes:
+    def rest(self, timeout: float = TIMEOUT) -> bytes:
         """Return all output up to the end."""
         deadline = time.monotonic() + timeout
         while True:
@@ -241,8 +246,13 @@ class RuntimeCommand:
         pass_fds: Sequence[int] = (),
         close_fds: bool = True,
         before_exec: Callable[[], object] | None = None,
+        orphans: bool = False,
     ) -> Result:
-        """Run one command to its end.  `options` are global options, `env` is added to a clean one."""
+        """Run one command to its end.  `options` are global options, `env` is added to a clean one.
+
+        As conmon and the shims do, the test process reaps the containers that `delete` kills, and with `orphans`
+        whatever ends meanwhile.
+        """
         argv = self.command(*words, options=options)
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             process = subprocess.Popen(
@@ -258,7 +268,12 @@ class RuntimeCommand:
                 preexec_fn=before_exec,  # noqa: PLW1509  (a test's own single-threaded process)
             )
             try:
-                process.communicate(stdin if isinstance(stdin, bytes) else None, timeout=timeout)
+                if isinstance(stdin, bytes):
+                    process.communicate(stdin, timeout=timeout)
+                elif orphans:
+                    wait_for(process, timeout, lambda: reap(process.pid))
+                else:
+                    wait_for(process, timeout, self._reap_containers if "delete" in words[:1] else None)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
@@ -320,7 +335,7 @@ class RuntimeCommand:
                 )
             os.close(writer)
             writer = -1
-            code = process.wait(TIMEOUT)
+            code = wait_for(process, TIMEOUT)
             if code != 0:
                 raise CreateFailed(Result(argv, code, b"", errors.read_text(errors="surrogateescape")))
             container = Container(self, bundle, reader, errors)
@@ -341,12 +356,16 @@ class RuntimeCommand:
         """Clean up a container that the test makes by other means."""
         self._ids.append(container_id)
 
+    def _reap_containers(self) -> None:
+        for container in self._containers:
+            container.reap()
+
     def cleanup(self) -> None:
         """Remove every container that was made, by force, and reap what became our child."""
         for container_id in self._ids:
             reap()  # a pid namespace does not end before all that was executed in it is reaped
             if (self.root / container_id).exists():
-                self.call("delete", "--force", container_id)
+                self.call("delete", "--force", container_id, orphans=True)
         for container in self._containers:
             container.close()
         self._containers.clear()
@@ -354,11 +373,28 @@ class RuntimeCommand:
         reap()
 
 
-def reap() -> None:
-    """Reap the orphans that this subreaper inherited."""
+def reap(but: int = 0) -> None:
+    """Reap the orphans that this subreaper inherited; at the latest when it comes to the process `but` it stops."""
     while True:
         try:
-            if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG) is None:
+            info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if info is None or info.si_pid == but:
                 return
+            os.waitid(os.P_PID, info.si_pid, os.WEXITED)
         except ChildProcessError:
             return
+
+
+def wait_for(process: subprocess.Popen[Any], timeout: float, meanwhile: Callable[[], None] | None = None) -> int:
+    """Wait for a process, and do something now and then meanwhile.  `Popen.wait` with a timeout sleeps up to 50 ms longer.
+
+    Raises subprocess.TimeoutExpired.
+    """
+    deadline = time.monotonic() + timeout
+    with os.fdopen(os.pidfd_open(process.pid)) as pidfd:
+        while not select.select([pidfd], [], [], 0.005 if meanwhile else timeout)[0]:
+            if time.monotonic() >= deadline:
+                raise subprocess.TimeoutExpired(process.args, timeout)
+            if meanwhile:
+                meanwhile()
+    return process.wait()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,30 +20,22 @@ from support.bundle import TAG
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 
 
-def _stat_fields(pid: int) -> list[str] | None:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    return text[text.rindex(")") + 2 :].split()
-
-
 def descendants() -> dict[int, str]:
     """Return the live (not zombie) descendants of this process with their command names."""
     children: dict[int, list[int]] = {}
     alive: dict[int, str] = {}
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
+    for number in os.listdir("/proc"):
+        if not number.isdigit():
             continue
-        fields = _stat_fields(int(name))
-        if fields is None:
+        try:
+            with open(f"/proc/{number}/stat", errors="surrogateescape") as file:
+                left, _, right = file.read().rpartition(")")
+        except OSError:
             continue
-        children.setdefault(int(fields[1]), []).append(int(name))
-        if fields[0] not in "ZX":
-            try:
-                alive[int(name)] = Path(f"/proc/{name}/comm").read_text().strip()
-            except OSError:
-                continue
+        state, parent = right.split(maxsplit=2)[:2]
+        children.setdefault(int(parent), []).append(int(number))
+        if state not in "ZX":
+            alive[int(number)] = left.partition("(")[2]
     found: dict[int, str] = {}
     queue = [os.getpid()]
     while queue:
@@ -90,10 +83,10 @@ def own_process() -> dict[str, object]:
     }
 
 
-def memfds() -> set[str]:
-    """Return the memfds held by this process and its descendants."""
+def memfds(pids: Iterable[int]) -> set[str]:
+    """Return the memfds held by these processes and this one."""
     found = set()
-    for pid in (os.getpid(), *descendants()):
+    for pid in (os.getpid(), *pids):
         try:
             for name in os.listdir(f"/proc/{pid}/fd"):
                 link = os.readlink(f"/proc/{pid}/fd/{name}")
@@ -122,14 +115,15 @@ class HostSnapshot:
 
     def _take(self) -> dict[str, Any]:
         roots = self.state_root
+        processes = descendants()
         # a peer's own lock files and directories at the top level are not containers
         listing = {name for name in os.listdir(roots) if TAG in name} if roots.is_dir() else set()
         return {
             "mountinfo": Path("/proc/self/mountinfo").read_text().splitlines(),
-            "processes": descendants(),
+            "processes": processes,
             "cgroups": cgroups(),
             "state root": listing,
-            "memfds": memfds(),
+            "memfds": memfds(processes),
             "devices": device_nodes(),
         }
 
@@ -143,7 +137,7 @@ class HostSnapshot:
                 found[f"{name}: new"] = [item for item in after if item not in before]
         return found
 
-    def assert_clean(self, within_s: float = 3.0) -> None:
+    def assert_clean(self, within_s: float = 20.0) -> None:
         """Fail unless the host is as it was; processes that are just exiting get `within_s`."""
         deadline = time.monotonic() + within_s
         while differences := self.differences():

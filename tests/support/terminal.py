@@ -10,6 +10,8 @@ import struct
 from pathlib import Path
 from types import TracebackType
 
+from support.command import TIMEOUT
+
 
 class ConsoleSocket:
     """Listens for the one descriptor that the runtime sends."""
@@ -23,7 +25,7 @@ class ConsoleSocket:
         self.count = 0
         self._fds: list[int] = []
 
-    def receive(self, timeout: float = 10.0) -> int:
+    def receive(self, timeout: float = TIMEOUT) -> int:
         """Return the master's descriptor, owned by this object."""
         self._listener.settimeout(timeout)
         connection, _ = self._listener.accept()
@@ -50,7 +52,7 @@ class ConsoleSocket:
         self.path.unlink(missing_ok=True)
 
 
-def read_terminal(fd: int, timeout: float = 10.0) -> bytes:
+def read_terminal(fd: int, timeout: float = TIMEOUT) -> bytes:
     """Read a master until the slave is closed (EIO) or nothing comes for `timeout` seconds."""
     data = b""
     while select.select([fd], [], [], timeout)[0]:

@@ -323,7 +323,7 @@ class Context:
 
     def remove(self, container_id: str) -> None:
         """Remove a container by force, whatever it is; the one thing here that the specification does not have."""
-        self.runtime.call("delete", "--force", container_id)
+        self.runtime.call("delete", "--force", container_id, orphans=True)
         self._ids[container_id] = False
 
     def close(self) -> None:

@@ -164,11 +164,13 @@ def children() -> Iterator[int]:
                 yield int(word)
 
 
-def reap() -> None:
-    """Wait for every child that has ended."""
+def reap(but: int = 0) -> None:
+    """Wait for every child that has ended; at the latest when it comes to the process `but` it stops."""
     try:
-        while os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG) is not None:
-            pass
+        while info := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if info.si_pid == but:
+                return
+            os.waitid(os.P_PID, info.si_pid, os.WEXITED)
     except ChildProcessError:
         pass
 
