@@ -140,8 +140,8 @@ class BuildScripts(Command):
 setup(
     version=version(),
     packages=[
-        "ocirun", "ocirun._native", "ocirun.spec", "ocirun.plan", "ocirun.cgroups", "ocirun.init", "ocirun.cli",
-        "ocirun.schemas",
+        "ocirun", "ocirun._native", "ocirun.spec", "ocirun.plan", "ocirun.cgroups", "ocirun.init", "ocirun.engines",
+        "ocirun.cli", "ocirun.schemas",
     ],
     package_dir={"ocirun": "ocirun", "ocirun.schemas": "schemas"},
     package_data={"ocirun": ["py.typed"], "ocirun.schemas": ["*.json"], "ocirun._native": ["*.pyi"]},

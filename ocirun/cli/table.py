@@ -289,6 +289,21 @@ COMMANDS = (
         ),
         needs_root=False,
     ),
+    Command(
+        "setup",
+        "print or write the settings that make podman, docker, containerd or crio use ocirun",
+        "setup",
+        ("ENGINE",),
+        (
+            Option("write", "write them into the engine's configuration, and keep what was there"),
+            Option("default", "for containers that ask for no runtime too"),
+            Option("runtime-name", "what the engine shall call it", value="NAME", default="ocirun"),
+            Option("path", "the command (default: this one)", value="PATH"),
+            Option("config", "the engine's configuration (default: the usual place)", value="FILE"),
+            Option("sysroot", "the directory of an image instead of /", value="DIR"),
+        ),
+        needs_root=False,
+    ),
     Command("gc", "remove what interrupted commands left behind", "lifecycle"),
     Command("help", "print the help of a command", "inspect", ("[COMMAND]",), needs_root=False, function="help_"),
 )

@@ -19,7 +19,7 @@ GENERATED = ("_validator.py", "_libseccomp.py")
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "version"),
     ("strict_json", "procfs", "_native", "subids", "undo"),
-    ("spec", "host", "bundle"),
+    ("spec", "host", "bundle", "engines"),
     ("plan", "cgroups", "store", "state_root", "notify", "netlink", "rdt", "rdt_stats", "identity"),
     ("init", "validate", "usage", "status"),
     ("hooks", "idmap", "preconditions", "inputs", "intent", "netdev", "update", "events"),

@@ -17,6 +17,7 @@ default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 [engine]
 runtime_supports_json = ["crun", "runc", "ocirun"]
 runtime_supports_nocgroups = ["crun", "ocirun"]
+runtime_supports_nocgroup = ["crun", "ocirun"]  # what podman 4.3 looks for
 [engine.runtimes]
 {name} = ["{path}"]
 """
