@@ -10,21 +10,18 @@ from __future__ import annotations
 
 import os
 import time
-from errno import ENOENT, ESRCH
 
-from ocirun import _native, identity, procfs, status, strict_json
+from ocirun import _native, identity, status, strict_json
 from ocirun.cgroups import open_manager
 from ocirun.cgroups.subgroups import join_files, open_birthplace
 from ocirun.errors import (
     ContainerNotFound,
-    ContainerNotRunning,
     InitDied,
     InvalidStatus,
-    KernelError,
     OcirunError,
 )
 from ocirun.exec_options import describe_process
-from ocirun.host import NAMESPACE_FILES, HostFacts
+from ocirun.host import HostFacts
 from ocirun.init.process import InitProcess, wait_executed
 from ocirun.init.protocol import AT_BARRIER
 from ocirun.inputs import Inputs, check_descriptors, fill_stdio, write_pid_file
@@ -34,6 +31,7 @@ from ocirun.spec.id_map_rules import KEEP_GROUPS
 from ocirun.spec.model import Config
 from ocirun.spec.state import CREATED, PAUSED, RUNNING, STOPPED, hook_state, process_state
 from ocirun.store import CONFIG
+from ocirun.target import Target, not_running
 from ocirun.undo import Undo
 from ocirun.validate import check_shape, validate_process
 
@@ -53,6 +51,8 @@ if TYPE_CHECKING:
 
 #: How long a container may take to die after the process that was to join it.
 _DYING_S = 1.0
+
+VERB = "exec in"
 
 
 class ExecProcess:
@@ -186,16 +186,11 @@ def _check_status(now: str, container_id: str, options: ExecOptions) -> None:
     if now in (CREATED, RUNNING) or (now == PAUSED and options.ignore_paused):
         return
     if now == STOPPED:
-        raise _not_running(container_id)
+        raise not_running(container_id, VERB)
     hint = "resume it, or pass --ignore-paused" if now == PAUSED else None
     error = InvalidStatus(f"cannot exec in a container that is {now}", status=now, container_id=container_id)
     error.hint = hint
     raise error
-
-
-def _not_running(container_id: str) -> ContainerNotRunning:
-    words = "cannot exec in a stopped container: container not running"
-    return ContainerNotRunning(words, status=STOPPED, container_id=container_id)
 
 
 class Execution:
@@ -230,9 +225,9 @@ class Execution:
     def run(self) -> ExecProcess:
         """Execute the process, or leave nothing of it."""
         try:
-            self._directory = self._open_directory()
+            self.target = Target(self.record, self.linux, self.facts, self.inputs, VERB)
             self.inputs.open_sockets(self.process, self.seccomp)
-            namespaces = self._open_namespaces()
+            namespaces = self.target.open_namespaces()
             birthplace = self._open_birthplace()
             plan = self._build_plan(namespaces)
             for warning in plan.warnings:
@@ -244,7 +239,7 @@ class Execution:
             self._undo.roll_back(error)
             if isinstance(error, OcirunError | OSError) and self._is_gone(error):
                 # What went wrong is that the container stopped meanwhile, whatever it was that noticed first.
-                raise _not_running(self.id) from error
+                raise not_running(self.id, VERB) from error
             raise
         finally:
             self._undo.forget()
@@ -253,46 +248,6 @@ class Execution:
         return ExecProcess(self.id, init.pid, init.pidfd, self.runtime.unreaped)
 
     # The steps, in order.
-
-    def _open_directory(self) -> int:
-        directory = identity.open_directory(self.record)
-        if directory < 0:
-            raise _not_running(self.id)
-        return self.inputs.own(directory)
-
-    def _open_namespaces(self) -> list[str]:
-        """Open the namespaces of the container's process that are not ours; returns their kinds."""
-        found = []
-        own = self.facts.namespace_ids
-        created = {each.type: index for index, each in enumerate(self.linux.namespaces) if each.path is None}
-        for kind in sorted(own):
-            namespace = self._open_below(f"ns/{NAMESPACE_FILES[kind]}", os.O_RDONLY)
-            opened = os.fstat(namespace)
-            if (opened.st_dev, opened.st_ino) != own[kind]:
-                self.inputs.add(kind, namespace)
-                found.append(kind)
-                continue
-            os.close(namespace)
-            if kind in created:
-                # It had one of its own, and has left it: with a privileged process we do not go to the host (S-76).
-                pointer = f"/linux/namespaces/{created[kind]}"
-                raise OcirunError(
-                    f"{pointer}: the container's process has gone from its {kind} namespace to that of the runtime",
-                    container_id=self.id,
-                    json_pointer=pointer,
-                )
-        if self.record.get("noPivot"):
-            self.inputs.add("root", self._open_below("root", os.O_PATH | os.O_DIRECTORY))
-        return found
-
-    def _open_below(self, path: str, flags: int) -> int:
-        try:
-            return os.open(path, flags | os.O_CLOEXEC, dir_fd=self._directory)
-        except OSError as error:
-            if error.errno in (ENOENT, ESRCH):
-                raise _not_running(self.id) from error
-            place = f"/proc/{self.record['init']['pid']}/{path}"
-            raise KernelError(error.errno or 0, "openat", place, container_id=self.id) from error
 
     def _open_birthplace(self) -> int:
         birthplace = open_birthplace(self.cgroup, self.options.subgroups)
@@ -315,34 +270,29 @@ class Execution:
             self.process,
             self.linux,
             Joined(
-                self.record["init"]["pid"],
+                self.target.pid,
                 namespaces,
                 available_capabilities=facts.available_capabilities(in_user_namespace=in_user_namespace),
                 last_capability=facts.cap_last_cap,
                 privileged=facts.may_clone_mounts,
                 is_root=facts.euid == 0,
-                ids=(self._first_id("uid_map"), self._first_id("gid_map")) if in_user_namespace else (0, 0),
+                ids=self.target.first_ids() if in_user_namespace else (0, 0),
                 set_groups=self._may_set_groups(in_user_namespace=in_user_namespace),
                 join_paths=join_files(self.cgroup, self.options.subgroups),
                 rdt_paths=self._rdt_files(),
                 seccomp=self.seccomp,
                 keep_count=len(self.options.pass_fds),
                 keyring=f"_ses.{self.id}" if self.record.get("newKeyring", True) else None,
-                own_root=bool(self.record.get("noPivot")),
+                own_root=self.target.open_root(),
             ),
         )
-
-    def _first_id(self, name: str) -> int:
-        """Return root's number in the container's user namespace, or what there is without one."""
-        first = [int(line.split()[0]) for line in procfs.read(name, self._directory).splitlines()]
-        return 0 if 0 in first else first[0]
 
     def _may_set_groups(self, *, in_user_namespace: bool) -> bool:
         if KEEP_GROUPS in self.record["annotations"]:
             return False
         allowed = self.facts.may_set_groups
         if in_user_namespace:
-            allowed = procfs.read("setgroups", self._directory).strip() != b"deny"
+            allowed = not self.target.denies_groups()
         if not allowed and self.process.user.additional_gids:
             raise OcirunError(
                 "/process/user/additionalGids: the container's user namespace does not allow setgroups(2)",
@@ -398,7 +348,7 @@ class Execution:
         """Everything is done but the last steps: make the process known."""
         init = self._init
         if self._is_gone():
-            raise _not_running(self.id)
+            raise not_running(self.id, VERB)
         if self.options.pid_file is not None:
             write_pid_file(self.options.pid_file, init.pid)
             self._undo.remove(self.options.pid_file)

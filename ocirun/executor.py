@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The part of a Container that executes processes in it; what it takes is loaded when it is used."""
+"""The part of a Container that acts inside it; what it takes is loaded when it is used."""
 
 from __future__ import annotations
 
@@ -73,6 +73,30 @@ class Executor:
             timeout=timeout,
         )
         return execute(self._runtime, self.id, process, args, changes, options)
+
+    def add_mounts(self, mounts: bytes | list[dict[str, Any]]) -> None:
+        """Add mounts to the container, all or none, in the order of the list: objects like those of `mounts`.
+
+        mounts: JSON text, or its values.  Sources are the caller's paths, relative ones below the bundle; destinations
+        are resolved in the container's root, and made where missing.  Binds and new file systems, but for those that
+        show a namespace or cgroup (proc, sysfs, mqueue, cgroup); no remount, no tmpcopyup, nothing shared with the
+        host.  Processes see them at once; those of `exec` too.  They end with the container or by `remove_mounts`.
+        Errors: ContainerNotRunning, InvalidConfig with pointers relative to the list, InitError, KernelError,
+        DeadlineExceeded, Busy; after any of them nothing is left.
+        """
+        from ocirun.mount_changes import add
+
+        add(self._runtime, self.id, mounts)
+
+    def remove_mounts(self, mounts: bytes | list[dict[str, Any]]) -> None:
+        """Remove mounts that `add_mounts` has made: of each object of the list only `destination` counts.
+
+        What is in use stays until nobody uses it.  A mount that is in another one goes with it.
+        Errors: as above, and OcirunError where something else stands at a destination by now.
+        """
+        from ocirun.mount_changes import remove
+
+        remove(self._runtime, self.id, mounts)
 
     def reap_executed(self, pidfd: int, timeout: float | None) -> None:
         """Until init ends reap processes that we executed: with a pid namespace of its own it waits for that."""

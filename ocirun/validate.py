@@ -120,6 +120,22 @@ def validate_resources(
     return resources
 
 
+def validate_mounts(config: dict[str, Any], given: bytes | list[dict[str, Any]], facts: HostFacts) -> Config:
+    """Return *config*, which is valid, with *given* for its `mounts`: a list, as JSON or as its values.
+
+    Errors: InvalidConfig with pointers relative to the list
+    """
+    mounts = strict_json.loads(given, what="the list of mounts") if isinstance(given, bytes) else given
+    try:
+        decoded = Config.decode(_load({**config, "mounts": mounts}, ""))
+        _refuse_any([*rules.check(decoded), *mount_rules.check(decoded)])
+        _refuse_any(each for each in host_rules.check(decoded, facts) if each.pointer.startswith("/mounts/"))
+    except InvalidConfig as error:
+        problems = [Problem(each.gate, each.pointer.removeprefix("/mounts"), each.message) for each in error.problems]
+        raise InvalidConfig(problems) from None
+    return decoded
+
+
 def validate_rdt(document: dict[str, Any]) -> IntelRdt:
     """Return what update takes of `linux.intelRdt`; pointers are relative to it.  Errors: InvalidConfig"""
     return IntelRdt.decode(_load(document, "intelRdt", "intelRdt"))

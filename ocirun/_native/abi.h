@@ -67,7 +67,8 @@ enum ocirun_opcode {
 	OCIRUN_OP_KEYRING,		/* text0 = name */
 	/* mounts */
 	OCIRUN_OP_PROPAGATION,		/* number0 = MS_* for "/" of the new mount namespace */
-	OCIRUN_OP_OPEN_TREE,		/* slot0 <- detached clone of text0; number0 = propagation or 0 */
+	OCIRUN_OP_OPEN_TREE,		/* slot0 <- detached clone of text0; number0 = propagation that it has from the first
+					 * moment, for which nothing else stands in, or 0 */
 	OCIRUN_OP_IDMAP,		/* map the ids of the detached mount slot0 as the user namespace slot1 has them;
 					 * text0 = where it will be */
 	OCIRUN_OP_ROOTFS,		/* attach slot0, a clone of text0, as the future root; number0 = its propagation,
@@ -79,6 +80,8 @@ enum ocirun_opcode {
 	OCIRUN_OP_BIND,			/* slot0 = detached source, text3 = destination; number0/1 = attributes set/cleared,
 					 * 2 = propagation, 4/5 = recursively set/cleared; slot1 <- the mount */
 	OCIRUN_OP_REMOUNT,		/* text2, text3 and all numbers as MOUNT */
+	OCIRUN_OP_RESOLVE,		/* slot0 <- what stands at text0 below the root */
+	OCIRUN_OP_UNMOUNT,		/* detach the mount whose root slot0 is; text0 = where, for messages */
 	OCIRUN_OP_MASK,			/* text0, below the mount slot0 or the root; text1 = SELinux context of what masks
 					 * directories, or none */
 	OCIRUN_OP_READONLY,		/* text0, below the mount slot0 or the root */
@@ -118,6 +121,7 @@ enum ocirun_opcode {
 	OCIRUN_OP_ANNOUNCE,		/* close all descriptors but the container's, say EXECUTING; slot0/1 stay for SECCOMP */
 	OCIRUN_OP_EXEC,			/* text0 = args, 1 = env, 2 = path or none for what FIND_EXECUTABLE found;
 					 * number0 = arg count, 1 = env count, 2 = umask */
+	OCIRUN_OP_END,			/* of a plan that executes nothing */
 	OCIRUN_OP_COUNT
 };
 
@@ -140,7 +144,8 @@ enum ocirun_opcode {
 #define OCIRUN_FLAG_RETRY 16384		/* CHDIR: only where TOLERANT was refused */
 #define OCIRUN_FLAG_RAISE 32768		/* RLIMIT: only a higher hard limit, while we may */
 #define OCIRUN_FLAG_DETACHED 16384	/* MOUNT: leave it to BIND to attach slot0 */
-#define OCIRUN_FLAG_IF_THERE 1		/* SYMLINK: only where the target exists below the root */
+#define OCIRUN_FLAG_IF_THERE 1		/* SYMLINK: only where the target exists below the root;
+					 * UNMOUNT: one that is not attached is no error */
 #define OCIRUN_FLAG_SAME_MODE 1		/* BIND_DEVICE: the node must have these permissions */
 #define OCIRUN_FLAG_SAME_UID 2		/* BIND_DEVICE: and this owner */
 #define OCIRUN_FLAG_SAME_GID 4		/* BIND_DEVICE: and this group */
@@ -151,7 +156,8 @@ enum ocirun_barrier {
 	OCIRUN_BARRIER_NETWORK,		/* the parent moves network devices into our namespace */
 	OCIRUN_BARRIER_CREATE_RUNTIME,	/* mounts are done, root not yet changed: prestart and createRuntime hooks */
 	OCIRUN_BARRIER_CREATED,		/* everything but start: the parent saves the state, then says PROCEED */
-	OCIRUN_BARRIER_READY		/* exec: everything but the last steps: the parent makes the process known */
+	OCIRUN_BARRIER_READY,		/* exec: everything but the last steps: the parent makes the process known */
+	OCIRUN_BARRIER_MOUNT		/* the parent has a look at the mount that comes with it, and sends it back */
 };
 
 enum ocirun_message_kind {

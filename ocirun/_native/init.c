@@ -60,6 +60,10 @@ static int dispatch(struct context *ctx) {
 		return op_bind(ctx);
 	case OCIRUN_OP_REMOUNT:
 		return op_remount(ctx);
+	case OCIRUN_OP_RESOLVE:
+		return op_resolve(ctx);
+	case OCIRUN_OP_UNMOUNT:
+		return op_unmount(ctx);
 	case OCIRUN_OP_MASK:
 		return op_mask(ctx);
 	case OCIRUN_OP_READONLY:
@@ -116,6 +120,8 @@ static int dispatch(struct context *ctx) {
 		return op_announce(ctx);
 	case OCIRUN_OP_EXEC:
 		return op_exec(ctx);
+	case OCIRUN_OP_END:
+		return op_end(ctx);
 	case OCIRUN_OP_INVALID:
 	case OCIRUN_OP_COUNT:
 		break;
@@ -162,7 +168,7 @@ static int run(struct context *ctx) {
 		if (ctx->op->opcode == OCIRUN_OP_HOOK)
 			i += (uint32_t)ctx->op->number[5]; /* which were for its process */
 	}
-	return 0; /* not reached: a plan ends in EXEC */
+	return 0; /* not reached: a plan ends in EXEC or END */
 }
 
 /* 127 where the program was not found, 126 where it could not be executed, as a shell says it. */

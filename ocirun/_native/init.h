@@ -25,6 +25,7 @@ struct context {
 	char detail_text[512]; /* room for a detail that is put together */
 	int *slots;
 	int first_slot;		/* number that slot 0 was passed in as */
+	int entered;		/* among processes of the container: no path of /proc is the host's any more */
 	int root;		/* O_PATH descriptor of the container's root mount */
 	int proc;		/* private procfs without /proc/sys */
 	int sys_proc;		/* private procfs with /proc/sys */
@@ -148,6 +149,8 @@ int op_rootfs(struct context *ctx);
 int op_mount(struct context *ctx);
 int op_bind(struct context *ctx);
 int op_remount(struct context *ctx);
+int op_resolve(struct context *ctx);
+int op_unmount(struct context *ctx);
 int op_mask(struct context *ctx);
 int op_readonly(struct context *ctx);
 int op_pivot(struct context *ctx);
@@ -176,6 +179,7 @@ int op_hook(struct context *ctx);
 int op_seccomp(struct context *ctx);
 int op_announce(struct context *ctx);
 int op_exec(struct context *ctx);
+int op_end(struct context *ctx);
 
 /* ops_process.c */
 void unblock_signals(void);

@@ -39,7 +39,8 @@ static unsigned long mount_flags(uint64_t attributes) {
 	}
 }
 
-/* "/proc/self/fd/N" for mount(2), of 48 bytes; only used before pivot_root, so /proc is the host's. */
+/* "/proc/self/fd/N" for mount(2), of 48 bytes; only used before pivot_root, so /proc is the host's: in a container that
+ * runs (`entered`) nothing stands in for the mount API. */
 void fd_path(char *to, int fd) {
 	size_t size = text_copy(to, 48, "/proc/self/fd/");
 	text_number(to + size, (uint64_t)fd);
@@ -80,7 +81,7 @@ int set_attributes(struct context *ctx, int fd, uint64_t set, uint64_t clear, ui
 		return 0;
 	result = AT(ctx, MOUNT_SETATTR,
 		    sys_mount_setattr(fd, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &attr));
-	if (result >= 0 || !is_refused(result) || !attached)
+	if (result >= 0 || !is_refused(result) || !attached || ctx->entered)
 		return (int)result;
 	fd_path(path, fd);
 	if (set || clear) {
@@ -113,14 +114,15 @@ int op_open_tree(struct context *ctx) {
 	if (has_flag(ctx, OCIRUN_FLAG_RECURSIVE))
 		flags |= AT_RECURSIVE;
 	long fd = AT(ctx, OPEN_TREE, sys_open_tree(AT_FDCWD, path, flags));
-	if (is_refused(fd)) {
+	if (is_refused(fd) && !NUMBER(0)) {
 		long plain = sys_openat(AT_FDCWD, path, O_PATH | O_CLOEXEC, 0);
 		fd = plain < 0 ? AT(ctx, OPENAT, plain) : plain;
 	}
 	if (fd < 0)
 		return (int)fd;
 	*slot = (int)fd;
-	return 0;
+	/* What is mounted on a peer of a mount of the host's would appear on the host. */
+	return set_attributes(ctx, *slot, 0, 0, NUMBER(0) & ~(uint64_t)MS_REC, (NUMBER(0) & MS_REC) != 0, 0);
 }
 
 /* Ids of files are shown, and new ones stored, as the user namespace maps them.  The kernel wants a mount that nobody
@@ -144,7 +146,7 @@ static long bind_at(int source, int destination, int recursive) {
  * descriptor of the attached mount. */
 int attach(struct context *ctx, int *mount, int destination, int base, const char *path, int recursive) {
 	long result = AT(ctx, MOVE_MOUNT, sys_move_mount(*mount, destination));
-	if (!is_refused(result) && result != -EINVAL)
+	if ((!is_refused(result) && result != -EINVAL) || ctx->entered)
 		return (int)result;
 	/* EINVAL: `*mount` is no detached mount, so open_tree(2) was refused before. */
 	struct sys_stat wanted, found;
@@ -459,7 +461,7 @@ int op_bind(struct context *ctx) {
 	if (error == 0)
 		error = set_attributes(ctx, *source, NUMBER(0), NUMBER(1), 0, 0, 0);
 	int late = is_refused(error) || error == -EINVAL;
-	if (error < 0 && !late)
+	if (error < 0 && (!late || ctx->entered))
 		return error;
 	if ((error = attach(ctx, source, destination, ctx->root, op_text(ctx, 3),
 			    has_flag(ctx, OCIRUN_FLAG_RECURSIVE))) < 0)
@@ -497,6 +499,31 @@ int op_remount(struct context *ctx) {
 	if ((error = set_attributes(ctx, mount, NUMBER(0), NUMBER(1), 0, 0, 1)) < 0)
 		return error;
 	return set_attributes(ctx, mount, 0, 0, NUMBER(2) & ~(uint64_t)MS_REC, (NUMBER(2) & MS_REC) != 0, 1);
+}
+
+/* Only looked at: whether it is a mount is for UNMOUNT to tell. */
+int op_resolve(struct context *ctx) {
+	ctx->detail = op_text(ctx, 0);
+	int fd = resolve_in_root(ctx, op_text(ctx, 0), 0);
+	if (fd < 0)
+		return fd;
+	ctx->slots[ctx->op->slot[0]] = fd;
+	return 0;
+}
+
+/* umount2(2) takes no descriptor.  The procfs is the one that OPEN_PROC opened on the host: nobody in the container has
+ * a hand in what the link in it leads to. */
+int op_unmount(struct context *ctx) {
+	char path[48];
+	ctx->detail = op_text(ctx, 0);
+	size_t size = text_copy(path, sizeof path, "thread-self/fd/");
+	text_number(path + size, (uint64_t)op_slot(ctx, 0));
+	TRY(ctx, FCHDIR, sys1(__NR_fchdir, ctx->proc));
+	long result = AT(ctx, UMOUNT2, sys2(__NR_umount2, path, MNT_DETACH));
+	TRY(ctx, FCHDIR, sys1(__NR_fchdir, ctx->root));
+	if (result == -EINVAL && has_flag(ctx, OCIRUN_FLAG_IF_THERE))
+		return 0;
+	return (int)AT(ctx, UMOUNT2, result);
 }
 
 /* A clone of what the descriptor stands on, or that place itself where open_tree(2) is refused. */

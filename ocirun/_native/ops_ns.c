@@ -145,6 +145,7 @@ int op_enter_root(struct context *ctx) {
 		TRY(ctx, CHROOT, sys1(__NR_chroot, "."));
 	}
 	TRY(ctx, CHDIR, sys1(__NR_chdir, "/"));
+	ctx->entered = 1;
 	ctx->root = (int)AT(ctx, OPENAT, sys_openat(AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0));
 	return ctx->root < 0 ? ctx->root : 0;
 }

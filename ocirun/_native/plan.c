@@ -23,9 +23,12 @@ static int shape_of(unsigned opcode, struct shape *out) {
 		SHAPE('.', '.', '.', '.', 'w', '.');
 	case OCIRUN_OP_OPEN_NAMESPACE:
 	case OCIRUN_OP_OPEN_TREE:
+	case OCIRUN_OP_RESOLVE:
 		SHAPE('s', '.', '.', '.', 'w', '.');
 	case OCIRUN_OP_ROOTFS:
 		SHAPE('s', '.', '.', '.', 'i', 'x');
+	case OCIRUN_OP_UNMOUNT:
+		SHAPE('s', '.', '.', '.', 'i', '.');
 	case OCIRUN_OP_IDMAP:
 		SHAPE('s', '.', '.', '.', 'i', 'i');
 	case OCIRUN_OP_BIND_DEVICE:
@@ -92,6 +95,7 @@ static int shape_of(unsigned opcode, struct shape *out) {
 	case OCIRUN_OP_CAPABILITIES:
 	case OCIRUN_OP_FIND_HOME:
 	case OCIRUN_OP_NO_NEW_PRIVILEGES:
+	case OCIRUN_OP_END:
 		SHAPE('.', '.', '.', '.', '.', '.');
 	default:
 		return -EINVAL;
@@ -205,11 +209,14 @@ int plan_check(const unsigned char *bytes, size_t size, struct plan *out) {
 		if (check_op(bytes, header, (uint32_t)first, &out->ops[i]) < 0 ||
 		    (out->ops[i].opcode == OCIRUN_OP_HOOK && check_hook(header, out->ops, i) < 0))
 			return -EINVAL;
-	/* A plan ends in exactly one EXEC: init never falls off its end. */
-	for (uint32_t i = 0; i < header->op_count; i++)
-		if ((out->ops[i].opcode == OCIRUN_OP_EXEC) != (i == header->op_count - 1))
+	/* A plan ends in exactly one EXEC or END: init never falls off its end. */
+	for (uint32_t i = 0; i < header->op_count; i++) {
+		unsigned opcode = out->ops[i].opcode;
+		if ((opcode == OCIRUN_OP_EXEC || opcode == OCIRUN_OP_END) != (i == header->op_count - 1))
 			return -EINVAL;
-	return out->ops[header->op_count - 1].number[0] > 0 ? 0 : -EINVAL;
+	}
+	const struct ocirun_op *last = &out->ops[header->op_count - 1];
+	return last->opcode == OCIRUN_OP_END || last->number[0] > 0 ? 0 : -EINVAL;
 }
 
 const char *plan_text(const struct plan *plan, uint32_t offset) {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""create, start, kill, delete, gc: the library's verbs with the command line's words."""
+"""create, start, kill, wait, delete, gc: the library's verbs with the command line's words."""
 
 from __future__ import annotations
 
@@ -78,6 +78,13 @@ def kill(invocation: Invocation, runtime: Runtime) -> int:
     signal = parse_signal(invocation.arguments[1] if len(invocation.arguments) > 1 else "TERM")
     to_all = invocation.has("all")
     return _for_each(invocation, runtime, lambda each: runtime.load(each).kill(signal, all=to_all))
+
+
+def wait(invocation: Invocation, runtime: Runtime) -> int:
+    """The command `wait`: prints the exit code of the container's process, 128 + N where signal N ended it."""
+    raise_at_once()
+    print_text(f"{runtime.load(invocation.arguments[0]).wait()}\n")
+    return 0
 
 
 def delete(invocation: Invocation, runtime: Runtime) -> int:

@@ -65,9 +65,10 @@ class Invocation:
     @property
     def container_id(self) -> str | None:
         """The ID that the command is about, None where it is about none."""
-        if self.command is None or not self.arguments or self.command.arguments[:1] != ("ID",):
+        if self.command is None or "ID" not in self.command.arguments:
             return None
-        return self.arguments[0]
+        position = self.command.arguments.index("ID")
+        return self.arguments[position] if len(self.arguments) > position else None
 
 
 def parse(words: Sequence[str], into: Invocation) -> None:

@@ -250,6 +250,13 @@ COMMANDS = (
         needs_root=False,
     ),
     Command("update", "change the limits of a container", "update", ("ID",), _UPDATE_OPTIONS),
+    Command(
+        "mounts",
+        "add mounts to a container that runs, or remove what was added",
+        "mounts",
+        ("add|remove", "ID", "FILE"),
+    ),
+    Command("wait", "wait for the process of a container to end, and print its exit status", "lifecycle", ("ID",)),
     Command("pause", "freeze the processes of a container", "lifecycle", ("ID",)),
     Command("resume", "let the processes of a paused container go on", "lifecycle", ("ID",)),
     Command(

@@ -39,7 +39,7 @@ def update(invocation: Invocation, runtime: Runtime) -> int:
     if source is not None:
         if given:
             raise UsageError(f"option --{given[0]} cannot be given beside --resources")
-        resources = _read(source)
+        resources = read_input(source)
     else:
         resources = document(invocation)
     container = runtime.load(invocation.arguments[0])
@@ -136,7 +136,7 @@ def _name_options(error: OcirunError) -> None:
         error.json_pointer = None
 
 
-def _read(source: str) -> bytes:
+def read_input(source: str) -> bytes:
     """Return what a file holds, or standard input for "-"; one byte more than may be decoded at most."""
     fd = 0 if source == "-" else os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
     try:

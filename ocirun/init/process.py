@@ -106,6 +106,18 @@ class InitProcess:
                     os.close(message.rights)
             self._proceed(rights)
 
+    def wait_end(self, timeout_s: float) -> None:
+        """Wait for the end of a plan that executes nothing; raises what `drive` does."""
+        try:
+            message = _native.receive(self.sync, timeout_s)
+        except TimeoutError:
+            raise DeadlineExceeded(f"ocirun-init did not end within {timeout_s:g} s", container_id=self._id) from None
+        if message is not None and message.kind == FAILED:
+            raise describe_failure(message, self._id)
+        how = self._how()
+        if message is not None or how != describe_status(0):
+            raise InitDied(f"ocirun-init died {how}", container_id=self._id)
+
     def _proceed(self, rights: int) -> None:
         try:
             _native.send(self.sync, PROCEED, rights)

@@ -22,6 +22,7 @@ _BARRIERS = {
     ops.BARRIER_CREATE_RUNTIME: "the parent has run the prestart and createRuntime hooks",
     ops.BARRIER_CREATED: "the parent has saved the state",
     ops.BARRIER_READY: "the parent has made the process known",
+    ops.BARRIER_MOUNT: "the parent has had a look at the mount",
 }
 
 
@@ -246,6 +247,7 @@ _DESCRIPTIONS: dict[str, Callable[[Op], str]] = {
     "PROPAGATION": lambda op: f"make / {_propagation_name(op.numbers[0])[0]}",
     "OPEN_TREE": lambda op: (
         f"clone {_text(op, 0)} as #{op.slots[0]}" + (" with submounts" if op.flags & ops.RECURSIVE else "")
+        + _parenthesis(_propagation_name(_number(op, 0)))
     ),
     "IDMAP": _idmap,
     "ROOTFS": lambda op: (
@@ -254,6 +256,8 @@ _DESCRIPTIONS: dict[str, Callable[[Op], str]] = {
     "MOUNT": _mount,
     "BIND": _bind,
     "REMOUNT": _remount,
+    "RESOLVE": lambda op: f"look up {_text(op, 0)} as #{op.slots[0]}",
+    "UNMOUNT": lambda op: f"unmount #{op.slots[0]} from {_text(op, 0)}",
     "MASK": lambda op: f"mask {_text(op, 0)}{_below(op)}",
     "READONLY": lambda op: f"make {_text(op, 0)} read-only{_below(op)}",
     "PIVOT": lambda op: "chroot into the root" if op.flags & ops.NO_PIVOT else "pivot into the root",
@@ -287,5 +291,6 @@ _DESCRIPTIONS: dict[str, Callable[[Op], str]] = {
         f"seccomp filter of {len(op.texts[0] or b'') // 8} instructions, flags {op.numbers[0]:#x}"
     ),
     "ANNOUNCE": lambda _: "close all other descriptors, tell start",
+    "END": lambda _: "end",
     "EXEC": lambda op: f"execute {' '.join(_list(op, 0))}".rstrip(),
 }

@@ -45,6 +45,7 @@ BARRIER_NETWORK = 3
 BARRIER_CREATE_RUNTIME = 4
 BARRIER_CREATED = 5
 BARRIER_READY = 6
+BARRIER_MOUNT = 7
 
 
 class Op:
@@ -162,8 +163,9 @@ def propagation(flags: int, origin: str) -> Op:
     return Op("PROPAGATION", origin, (), (flags,))
 
 
-def open_tree(slot: int, path: str, recursive: bool, origin: str) -> Op:
-    return Op("OPEN_TREE", origin, (path,), (), (slot,), RECURSIVE if recursive else 0)
+def open_tree(slot: int, path: str, recursive: bool, origin: str, propagation: int = 0) -> Op:
+    numbers = (propagation,) if propagation else ()
+    return Op("OPEN_TREE", origin, (path,), numbers, (slot,), RECURSIVE if recursive else 0)
 
 
 def idmap(slot: int, namespace_slot: int, destination: str, origin: str, flags: int = 0) -> Op:
@@ -249,6 +251,14 @@ def remount(
             superblock_clear,
         ),
     )
+
+
+def resolve(slot: int, path: str, origin: str) -> Op:
+    return Op("RESOLVE", origin, (path,), (), (slot,))
+
+
+def unmount(slot: int, path: str, origin: str, flags: int = 0) -> Op:
+    return Op("UNMOUNT", origin, (path,), (), (slot,), flags)
 
 
 def mask(path: str, origin: str, base: int = NO_SLOT, label: str | None = None) -> Op:
@@ -422,3 +432,7 @@ def execute(
     return Op(
         "EXEC", origin, (tuple(args), tuple(env), path), (len(args), len(env), umask)
     )
+
+
+def end() -> Op:
+    return Op("END", "")

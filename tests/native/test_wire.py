@@ -85,8 +85,8 @@ def _operation(name: str) -> st.SearchStrategy[Op]:
     return st.fixed_dictionaries(arguments).map(lambda values: function(**values))
 
 
-_OPERATIONS = st.one_of([_operation(name) for name in sorted(CONSTRUCTORS) if name != "execute"])
-_EXECUTE = _operation("execute").filter(lambda op: op.numbers[0] > 0)
+_OPERATIONS = st.one_of([_operation(name) for name in sorted(CONSTRUCTORS) if name not in ("execute", "end")])
+_LAST = _operation("execute").filter(lambda op: op.numbers[0] > 0) | st.just(ops.end())
 
 
 def is_refused(content: bytes, path: Path) -> bool:
@@ -128,7 +128,7 @@ def expected(op: Op) -> list[Any]:
 
 
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
-@given(st.lists(_OPERATIONS, max_size=12), _EXECUTE, st.integers(1, SLOTS), st.integers(0, 100))
+@given(st.lists(_OPERATIONS, max_size=12), _LAST, st.integers(1, SLOTS), st.integers(0, 100))
 def test_c_reads_what_python_wrote(
     tmp_path: Path, operations: list[Op], last: Op, inputs: int, keep: int
 ) -> None:
@@ -291,8 +291,9 @@ def test_checker_refuses_headers(what: str, tmp_path: Path) -> None:
 
 
 def test_checker_refuses_what_does_not_end(tmp_path: Path) -> None:
-    """A plan ends in an EXEC with a program: init never falls off its end."""
-    for plan in ([], [ops.setsid()], [ops.execute([], [], 0, "")]):
+    """A plan ends in an EXEC with a program or in END, and has no other: init never falls off its end."""
+    nothing, end = ops.execute([], [], 0, ""), ops.end()
+    for plan in ([], [ops.setsid()], [nothing], [end, ops.setsid()], [end, end], [END, end], [end, END]):
         assert is_refused(encode(plan, SLOTS, 1, 0), tmp_path / "plan")
 
 

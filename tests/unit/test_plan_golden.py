@@ -20,9 +20,10 @@ from ocirun.plan.build import build
 from ocirun.plan.circumstances import Circumstances
 from ocirun.plan.execution import Joined, build_joining
 from ocirun.plan.explain import _DESCRIPTIONS
+from ocirun.plan.mount_changes import ENTERED, Place, build_adding, build_removing
 from ocirun.plan.mounts import CgroupMount
 from ocirun.plan.plan import Plan
-from ocirun.spec.model import Linux, Process
+from ocirun.spec.model import Linux, Mount, Process
 from ocirun.validate import validate_document
 
 TOP = Path(__file__).resolve().parents[2]
@@ -110,9 +111,30 @@ def test_plan_of_exec() -> None:
     check("exec", plan_of_exec().explain())
 
 
+def plans_of_mounts() -> dict[str, Plan]:
+    """Return the plans that change mounts, by what they do."""
+    document = [
+        {"destination": "/data", "source": "data", "options": ["rbind", "ro", "rslave"]},
+        {"destination": "/scratch", "type": "tmpfs", "options": ["size=1m"]},
+    ]
+    place = Place(77, ENTERED, privileged=True, ids=(0, 0), own_root=False)
+    mounts = [Mount.decode(each) for each in document]
+    where = [("/0/destination", "/data"), ("/1/destination", "/scratch")]
+    return {
+        "mounts-add": build_adding(mounts, "/bundle", place, maps=None, label=None),
+        "mounts-remove": build_removing(where, place),
+    }
+
+
+def test_plans_of_mounts() -> None:
+    """The order of `mounts add` and `mounts remove`, seen as a whole."""
+    for name, plan in plans_of_mounts().items():
+        check(name, plan.explain())
+
+
 def test_every_golden_text_is_used() -> None:
     """No text is left over from a bundle that is gone."""
-    names = {bundle.name for bundle in BUNDLES} | {"hello.hybrid", "userns.hybrid", "exec"}
+    names = {bundle.name for bundle in BUNDLES} | {"hello.hybrid", "userns.hybrid", "exec", *plans_of_mounts()}
     assert {path.stem for path in GOLDEN.glob("*.txt")} == names
 
 
@@ -128,7 +150,7 @@ def test_plans_depend_on_nothing_else() -> None:
 def test_golden_texts_show_most_operations() -> None:
     """The bundles together use all operations but a few, so that a changed wording is noticed."""
     used = {op.name for bundle in BUNDLES for op in plan_document(document(bundle), "/bundle", FACTS).ops}
-    used |= {op.name for op in plan_of_exec().ops}
+    used |= {op.name for plan in (plan_of_exec(), *plans_of_mounts().values()) for op in plan.ops}
     rare = {
         "IO_PRIORITY", "JOIN_CGROUP", "MEMORY_POLICY", "OPEN_NETLINK", "PERSONALITY", "REMOUNT", "ROOT_ATTRIBUTES",
         "SCHEDULER",

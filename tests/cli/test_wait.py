@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`wait`: the exit status of a container's process, to whoever asks for it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+
+import pytest
+from support.bundle import Bundle
+from support.command import ENVIRONMENT, RuntimeCommand
+
+pytestmark = [pytest.mark.root, pytest.mark.ocirun_only("no peer has the command")]
+MkBundle = Callable[..., Bundle]
+
+
+def waiting(runtime: RuntimeCommand, bundle: Bundle) -> subprocess.Popen[str]:
+    """Start `wait`; returns when it waits."""
+    process = subprocess.Popen(
+        runtime.command("wait", bundle.id), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+    )
+    while "pidfd" not in descriptors(process.pid):
+        assert process.poll() is None
+    return process
+
+
+def descriptors(pid: int) -> str:
+    """Return what descriptors a process has, in words."""
+    found = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            found.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
+        except FileNotFoundError:
+            pass  # closed by now
+    return " ".join(found)
+
+
+@pytest.mark.kernel("6.15")
+@pytest.mark.parametrize(("signal", "status"), [(15, 7), (9, 137)])
+def test_exit_status(runtime: RuntimeCommand, bundle: Bundle, signal: int, status: int) -> None:
+    """The code of a process that is somebody else's child, or 128 and the signal that ended it, for all who wait."""
+    container = runtime.create(bundle.seq(["on-signal", "15", str(status)], "ready", "sleep")).start()
+    container.line()
+    both = [waiting(runtime, bundle) for _ in range(2)]
+    container.kill(signal).ok()
+    container.wait()
+    for process in both:
+        assert process.communicate(timeout=20) == (f"{status}\n", "")
+        assert process.returncode == 0
+
+
+def test_what_cannot_be_known(runtime: RuntimeCommand, bundle: Bundle) -> None:
+    """Of a process that is gone nobody can tell; a container that is not there is another matter."""
+    container = runtime.create(bundle.args("exit", "3")).start()
+    container.wait()
+    runtime.call("wait", bundle.id).refused("container not running")
+    container.delete().ok()
+    runtime.call("wait", bundle.id).refused("container does not exist")
+
+
+def test_interrupted(runtime: RuntimeCommand, bundle: Bundle) -> None:
+    """A signal ends the wait, and nothing else."""
+    container = runtime.create(bundle.seq("ready", "sleep")).start()
+    container.line()
+    process = waiting(runtime, bundle)
+    process.terminate()
+    assert process.communicate(timeout=20) == ("", "")
+    assert process.returncode == 128 + 15
+    assert container.status() == "running"
