@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
 from harness.containerd import IMAGE, RUNC_V2, Ctr
 from harness.engine import eventually
+from harness.processes import running
 
 
-@pytest.mark.core
 def test_detach(ctr: Ctr) -> None:
     """A detached container runs on, and ends by itself."""
     ctr.start(IMAGE, "detached", "sh", "-c", "until [ -e /end ]; do sleep 0.05; done; exit 3")
@@ -48,10 +47,9 @@ def test_kill_all(ctr: Ctr) -> None:
     """`kill --all` ends every process, also where the container has the host's PID namespace."""
     words = ("--with-ns", "pid:/proc/1/ns/pid")
     ctr.start(*words, IMAGE, "all", "sh", "-c", "for i in 1 2 3 4; do setsid sleep 4242 & done; wait")
-    count = lambda: len(subprocess.run(["pgrep", "-fx", "sleep 4242"], stdout=-1, check=False).stdout.split())  # noqa: E731
-    eventually(lambda: count() == 4)
+    eventually(lambda: len(running("sleep", "4242")) == 4)
     ctr("task", "kill", "--all", "--signal", "SIGKILL", "all").ok()
-    eventually(lambda: count() == 0)
+    eventually(lambda: not running("sleep", "4242"))
     ctr.ends("all", 137)
 
 
@@ -61,11 +59,10 @@ def test_rm_force_running(ctr: Ctr) -> None:
     ctr("task", "rm", "running").fails(words="must be stopped before deletion")
     ctr("container", "rm", "running").fails()
     ctr("task", "rm", "--force", "running").ok()
-    assert subprocess.run(["pgrep", "-fx", "sleep 4243"], check=False).returncode == 1
+    assert not running("sleep", "4243")
     ctr("container", "rm", "running").ok()
 
 
-@pytest.mark.core
 def test_pause(ctr: Ctr) -> None:
     """A paused task stands still and goes on; it can be removed while it is paused."""
     ctr.start(IMAGE, "paused", "sh", "-c", "while :; do echo >>/ticks; sleep 0.01; done")

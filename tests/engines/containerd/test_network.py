@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import subprocess
 
-import pytest
 from harness.containerd import IMAGE, Ctr
 
 
@@ -39,7 +38,6 @@ def test_with_ns(ctr: Ctr) -> None:
         subprocess.run(["ip", "netns", "del", "tests"], check=True)
 
 
-@pytest.mark.core
 def test_cni(ctr: Ctr) -> None:
     """With --cni a container has an address on the bridge and reaches its gateway."""
     done = ctr.run("--rm", "--cni", IMAGE, "bridged", "sh", "-c", "ip -o -4 addr show eth0; ip route; ping -c 1 -W 20 10.89.0.1").ok()

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from harness.containerd import IMAGE, RUNC_V2, Ctr
 from harness.dying import MILLISECONDS, DyingRuntime
 from harness.engine import eventually
+from harness.processes import running
 
 
 @pytest.mark.core
@@ -50,9 +50,10 @@ def test_shim_killed(ctr: Ctr) -> None:
     ctr.start(IMAGE, "orphan", "sh", "-c", "sleep 4245 & sleep 4245")
     ctr.start(IMAGE, "bystander", "sleep", "1000")
     pid = ctr.pid("orphan")
-    os.kill(shim("orphan"), signal.SIGKILL)
+    (shim,) = running("-id", "orphan")
+    os.kill(shim, signal.SIGKILL)
     eventually(lambda: not Path(f"/proc/{pid}").exists())
-    eventually(lambda: subprocess.run(["pgrep", "-fx", "sleep 4245"], check=False).returncode == 1)
+    eventually(lambda: not running("sleep", "4245"))
     eventually(lambda: ctr.status("orphan") in ("", "STOPPED"))
     eventually(lambda: not Path("/run/containerd/runc/default/orphan").exists())
     ctr("task", "rm", "--force", "orphan")
@@ -74,9 +75,3 @@ def test_runtime_killed_in_exec(ctr: Ctr, runtime_path: str, scratch: Path) -> N
     eventually(lambda: len(ctr("task", "ps", "victim").ok().lines) == 2, "what the killed runtime started stays in the container")
     ctr("task", "kill", "--signal", "SIGKILL", "victim").ok()
     ctr.ends("victim", 137)
-
-
-def shim(name: str) -> int:
-    """Return the number of a container's shim."""
-    found = subprocess.run(["pgrep", "-f", f"containerd-shim-runc-v2 .*-id {name} "], stdout=-1, text=True, check=True)
-    return int(found.stdout.split()[0])

@@ -7,7 +7,6 @@ import json
 import os
 from pathlib import Path
 
-import pytest
 from harness.containerd import IMAGE, Ctr
 
 CHOWN, KILL, NET_RAW, SYS_ADMIN, SYS_TIME = 1 << 0, 1 << 5, 1 << 13, 1 << 21, 1 << 25
@@ -19,7 +18,6 @@ def status(text: str) -> dict[str, str]:
     return {line.partition(":")[0]: line.partition(":")[2].strip() for line in text.splitlines()}
 
 
-@pytest.mark.core
 def test_caps(ctr: Ctr) -> None:
     """The default set, one more and one less, and for exec the same."""
     usual = int(status(ctr.run("--rm", IMAGE, "usual", *STATUS).ok().out)["CapEff"], 16)

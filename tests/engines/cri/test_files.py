@@ -25,7 +25,6 @@ def test_env_workdir(cri: Cri) -> None:
     assert lines[3] == "zero one two"
 
 
-@pytest.mark.core
 def test_mounts(cri: Cri, scratch: Path) -> None:
     """Directories and files of the host, read-only and writable; one that is missing is made, as kubelets rely on."""
     for name in ("ro", "rw"):

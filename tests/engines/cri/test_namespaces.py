@@ -35,7 +35,6 @@ def test_pod_hostname_sysctl_dns(cri: Cri) -> None:
     assert container.shell("cat /etc/resolv.conf").split("\n")[:3] == ["search example.org", "nameserver 10.1.2.3", "options ndots:3"]
 
 
-@pytest.mark.core
 def test_shared_ns(cri: Cri) -> None:
     """Two containers of a pod share network, IPC and host name, and /dev/shm; not processes nor files."""
     pod = cri.pod(linux={"security_context": {"namespace_options": {"pid": CONTAINER}}})

@@ -12,7 +12,6 @@ from cri.client import CREATED, EXITED, NOT_READY, POD, READY, RUNNING, Containe
 from harness.engine import eventually
 
 
-@pytest.mark.core
 def test_version_status(cri: Cri) -> None:
     """The service tells who it is and that it is ready, the network as well."""
     version = cri("Version", version="v1")
@@ -67,7 +66,6 @@ def test_completed(cri: Cri) -> None:
     assert (status["exit_code"], status["reason"]) == (0, "Completed")
 
 
-@pytest.mark.core
 def test_start_error(cri: Cri) -> None:
     """A command that cannot be run is an error of the start, which names it; the pod goes on."""
     pod = cri.pod()

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 from pathlib import Path
 
 from cri.client import EXITED, READY, RUNNING, Cri, CriError
@@ -14,6 +13,7 @@ from cri.test_pods import host_pid
 from harness.containerd import Daemon
 from harness.dying import MILLISECONDS, DyingRuntime
 from harness.engine import eventually
+from harness.processes import running
 
 
 def test_restart_containerd(cri: Cri, daemon: Daemon) -> None:
@@ -52,9 +52,9 @@ def test_shim_killed(cri: Cri) -> None:
     pod = cri.pod()
     container = pod.run("sh", "-c", "sleep 4246 & sleep 4246")
     bystander = cri.pod("bystander").run("sleep", "1000")
-    found = subprocess.run(["pgrep", "-f", f"containerd-shim-runc-v2 .*-id {pod.id} "], stdout=-1, text=True, check=True)
-    os.kill(int(found.stdout.split()[0]), signal.SIGKILL)
-    eventually(lambda: subprocess.run(["pgrep", "-fx", "sleep 4246"], check=False).returncode == 1)
+    (shim,) = running("-id", pod.id)
+    os.kill(shim, signal.SIGKILL)
+    eventually(lambda: not running("sleep", "4246"))
     eventually(lambda: container.status()["state"] == EXITED)
     pod.stop()
     pod.remove()

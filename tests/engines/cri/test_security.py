@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 from cri.client import LOCALHOST, RUNTIME_DEFAULT, UNCONFINED, Container, Cri
 
 CHOWN, NET_RAW, SYS_ADMIN = 1 << 0, 1 << 13, 1 << 21
@@ -25,7 +24,6 @@ def status(container: Container, pid: str = "self") -> dict[str, str]:
     return {line.partition(":")[0]: line.partition(":")[2].strip() for line in lines}
 
 
-@pytest.mark.core
 def test_user_groups(cri: Cri) -> None:
     """User, group and further groups, by number and by name, for run and exec."""
     one = run(cri, "numbers", run_as_user={"value": 1000}, run_as_group={"value": 1234}, supplemental_groups=[55, 66])
@@ -39,7 +37,6 @@ def test_user_groups(cri: Cri) -> None:
     one.shell("touch /tmp/x; ! touch /etc/x 2>/dev/null")
 
 
-@pytest.mark.core
 def test_caps(cri: Cri) -> None:
     """Capabilities are added and dropped, all of them as well."""
     usual = int(status(run(cri, "usual"))["CapEff"], 16)
