@@ -24,9 +24,8 @@ def propose(request: Request) -> Proposal:
             f"{file.path}: runtimes.{request.name} is a shim (runtimeType), which cannot have a path as well",
             hint="another name: --runtime-name",
         )
-    settings: Table = {"runtimes": {request.name: {"path": request.command}}}
-    if request.is_default:
-        settings["default-runtime"] = request.name
+    settings: Table = {"default-runtime": request.name} if request.is_default else {}
+    settings["runtimes"] = {request.name: {"path": request.command}}
     notes = ["dockerd does not start if an option on its command line sets the same: --add-runtime, --default-runtime"]
     user = "--user " if request.config_home is not None else ""
     return Proposal(
