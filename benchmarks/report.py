@@ -153,7 +153,7 @@ def _growth_rows(times: Times) -> list[str]:
     return rows
 
 
-def _part_rows(values: dict[str, Any]) -> list[str]:
+def part_rows(values: dict[str, Any]) -> list[str]:
     if all(value is None or isinstance(value, int) for value in values.values()):
         return ["| | KiB |", "|---|---|", *(f"| {name} | {_number(value, 0)} |" for name, value in values.items())]
     lines = ["| | runs | min ms | 25 % | median | 75 % |", "|---|---|---|---|---|---|"]
@@ -187,7 +187,7 @@ def _document(results: dict[str, Any]) -> str:
     if "lives" in results["parts"]:
         lines += ["![one container, in every way](latest.svg)", ""]
     for part in results["parts"].values():
-        lines += [f"## {part['title'].rstrip('.')}", "", *_part_rows(part["values"]), ""]
+        lines += [f"## {part['title'].rstrip('.')}", "", *part_rows(part["values"]), ""]
     if results["problems"]:
         lines += ["## Not measured", ""]
         lines += [f"- {name}: `{problem}`" for name, problem in results["problems"].items()]
