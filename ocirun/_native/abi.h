@@ -130,6 +130,8 @@ enum ocirun_opcode {
 #define OCIRUN_FLAG_NO_SYMLINKS 2	/* MOUNT, BIND: the destination must not be reached through a link (CVE-2019-19921) */
 #define OCIRUN_FLAG_ON_PROC 4		/* MOUNT, BIND: the destination may lie on procfs */
 #define OCIRUN_FLAG_COPY_UP 8		/* MOUNT: tmpcopyup */
+#define OCIRUN_FLAG_MODE_GIVEN 32	/* MOUNT: with COPY_UP: the options say which mode the root has */
+#define OCIRUN_FLAG_OWNER_GIVEN 64	/* MOUNT: with COPY_UP: and whose it is */
 #define OCIRUN_FLAG_DUMPABLE 16		/* ID_MAPS: an unprivileged parent must be able to open our uid_map;
 					 * WRITE_PROC: and we our own files of /proc */
 #define OCIRUN_FLAG_SETGROUPS 32	/* BECOME: give up the caller's groups, which the namespace allows */

@@ -116,8 +116,8 @@ static int copy_directory(struct context *ctx, int from, int to, unsigned depth)
 	}
 }
 
-/* Copy the directory `from` (O_PATH) into the root of the detached mount `to`, its own mode and owner included. */
-int copy_up(struct context *ctx, int from, int to) {
+/* Copy the directory `from` (O_PATH) into the root of the detached mount `to`, with its own owner and mode if so. */
+int copy_up(struct context *ctx, int from, int to, int with_owner, int with_mode) {
 	struct sys_stat st;
 	cleanup_fd int source = reopen(ctx, from, O_RDONLY | O_DIRECTORY);
 	if (source < 0)
@@ -126,7 +126,9 @@ int copy_up(struct context *ctx, int from, int to) {
 	if (target < 0)
 		return target;
 	TRY(ctx, FSTAT, sys_fstat(source, &st));
-	TRY(ctx, FCHOWNAT, sys5(__NR_fchownat, target, "", st.uid, st.gid, AT_EMPTY_PATH));
-	TRY(ctx, FCHMOD, sys2(__NR_fchmod, target, st.mode & 07777));
+	if (with_owner)
+		TRY(ctx, FCHOWNAT, sys5(__NR_fchownat, target, "", st.uid, st.gid, AT_EMPTY_PATH));
+	if (with_mode)
+		TRY(ctx, FCHMOD, sys2(__NR_fchmod, target, st.mode & 07777));
 	return copy_directory(ctx, source, target, 0);
 }

@@ -186,7 +186,7 @@ void unblock_signals(void);
 const char **text_vector(struct context *ctx, const char *first, uint64_t count);
 
 /* copy_up.c */
-int copy_up(struct context *ctx, int from, int to);
+int copy_up(struct context *ctx, int from, int to, int with_owner, int with_mode);
 
 static inline const char *op_text(const struct context *ctx, unsigned which) {
 	return plan_text(&ctx->plan, ctx->op->text[which]);

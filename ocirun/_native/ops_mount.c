@@ -434,7 +434,8 @@ int op_mount(struct context *ctx) {
 		return error;
 	}
 	if (has_flag(ctx, OCIRUN_FLAG_COPY_UP) &&
-	    ((error = copy_up(ctx, destination, mount)) < 0 ||
+	    ((error = copy_up(ctx, destination, mount, !has_flag(ctx, OCIRUN_FLAG_OWNER_GIVEN),
+			      !has_flag(ctx, OCIRUN_FLAG_MODE_GIVEN))) < 0 ||
 	     (error = set_attributes(ctx, mount, NUMBER(0) & MOUNT_ATTR_RDONLY, 0, 0, 0, 0)) < 0))
 		return error;
 	TRY(ctx, MOVE_MOUNT, sys_move_mount(mount, destination));

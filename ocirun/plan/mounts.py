@@ -179,7 +179,9 @@ class MountBuilder:
         if kind == "bind" and destination == "/proc":
             flags |= ops.NO_SYMLINKS | ops.PROC_ROOT
         if options.copy_up:
-            flags |= ops.COPY_UP
+            given = {option.partition("=")[0] for option in options.data}
+            flags |= ops.COPY_UP | (ops.MODE_GIVEN if "mode" in given else 0)
+            flags |= ops.OWNER_GIVEN if given & {"uid", "gid"} else 0
         return flags
 
     def _warn(self, superblock: int, why: str, origin: str) -> None:

@@ -547,6 +547,24 @@ def test_tmpcopyup(runtime: RuntimeCommand, bundle: Bundle) -> None:
     assert not bundle.inside("/data/new").exists()
 
 
+@pytest.mark.parametrize(
+    "options,expected",
+    [((), (0o711, 11, 22)), (("mode=1770",), (0o1770, 11, 22)), (("uid=5", "gid=6"), (0o711, 5, 6)), (("mode=700", "gid=7"), (0o700, 0, 7))],
+    ids=["none", "mode", "owner", "both"],
+)
+@pytest.mark.ocirun_only("runc and crun take the owner from the options or are root's, and differ on the mode")
+def test_tmpcopyup_and_the_root_of_the_mount(
+    runtime: RuntimeCommand, bundle: Bundle, options: tuple[str, ...], expected: tuple[int, int, int]
+) -> None:
+    """What the options say of the mount's own mode and owner is so; else they are those of what is covered."""
+    bundle.dir("/data", 0o711).file("/data/file", "content")
+    os.chown(bundle.inside("/data"), 11, 22)
+    bundle.mount("/data", "tmpfs", "tmpfs", "tmpcopyup", *options).seq(["lstat", "/data", "/data/file"])
+    files = runtime.run(bundle).ok().files
+    assert (files["/data"]["mode"], files["/data"]["uid"], files["/data"]["gid"]) == expected
+    assert "/data/file" in files
+
+
 def test_remount(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """remount changes an earlier mount."""
     bundle.mount("/m", "tmpfs", "tmpfs", "size=1m")
