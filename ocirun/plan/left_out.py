@@ -11,7 +11,7 @@ from ocirun.version import SPEC_VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from ocirun.plan.process import CapabilitySets
     from ocirun.plan.seccomp import CompiledFilter
@@ -32,8 +32,15 @@ def left_out(config: Config, capabilities: CapabilitySets, seccomp: CompiledFilt
 
 
 def left_out_capabilities(capabilities: CapabilitySets) -> Iterator[str]:
-    """Yield one line for each capability of a process that it does not get."""
-    for name in capabilities.unknown:
-        yield f"/process/capabilities: {name} is not known or not available here: left out"
+    """Yield one line for each reason why a process does not get capabilities: buildah asks for eleven in vain."""
+    if capabilities.unknown:
+        yield f"/process/capabilities: {_are(capabilities.unknown)} not known or not available here: left out"
+    reasons: dict[tuple[str, str], list[str]] = {}
     for kind, name, what in capabilities.withheld:
-        yield f"/process/capabilities/{kind}: {name} is not {what} as well: left out"
+        reasons.setdefault((kind, what), []).append(name)
+    for (kind, what), names in reasons.items():
+        yield f"/process/capabilities/{kind}: {_are(names)} not {what} as well: left out"
+
+
+def _are(names: Sequence[str]) -> str:
+    return f"{', '.join(names)} {'is' if len(names) == 1 else 'are'}"

@@ -25,6 +25,10 @@ LEFT_OUT: dict[str, tuple[dict[str, Any], str]] = {
         {"process": {"capabilities": {"permitted": ["CAP_CHOWN"], "ambient": ["CAP_CHOWN"]}}},
         "/process/capabilities/ambient: CAP_CHOWN ",
     ),
+    "several": (
+        {"process": {"capabilities": {"permitted": ["CAP_CHOWN", "CAP_KILL"], "ambient": ["CAP_CHOWN", "CAP_KILL"]}}},
+        "/process/capabilities/ambient: CAP_CHOWN, CAP_KILL are not ",
+    ),
     "effective": (
         {"process": {"capabilities": {"bounding": ["CAP_CHOWN"], "effective": ["CAP_CHOWN"]}}},
         "/process/capabilities/effective: CAP_CHOWN is not permitted as well: left out",
