@@ -11,8 +11,12 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-STATE_ROOTS = ("/run/ocirun", "/run/runc", "/run/crun", "/run/containerd/runc", "/run/docker/runtime-runc")
-NETWORK_NAMESPACES = ("/run/netns", "/run/docker/netns")
+STATE_ROOTS = (
+    *(f"{top}/{runtime}" for top in ("/run", "/run/user/1000") for runtime in ("ocirun", "runc", "crun")),
+    "/run/containerd/runc",
+    "/run/docker/runtime-runc",
+)
+NETWORK_NAMESPACES = ("/run/netns", "/run/docker/netns", "/run/user/1000/netns")
 
 
 def look(*ignored: str) -> dict[str, set[str]]:
