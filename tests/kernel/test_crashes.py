@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """R-01 and L4: the runtime killed, or a system call failing, at every point of every verb.
 
-A spread of OCIRUN_SWEEP points is tried (10); OCIRUN_SWEEP=all tries each one (minutes).
+A spread of the points is tried; OCIRUN_SWEEP=all tries each one (minutes).
 """
 
 from __future__ import annotations
 
 import errno
 import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from support.command import RuntimeCommand, reap
 from support.everything import everything, normalise
 from support.native import FaultK
 from support.oracle import HostSnapshot, remove_leftovers
+from support.sweep import spread
 
 pytestmark = [
     pytest.mark.root,
@@ -31,16 +31,6 @@ CRITICAL = (
     "sethostname,prlimit64,mknodat,symlinkat,write,fchmod,fchownat"
 )
 ERRNOS = (errno.EPERM, errno.ENOMEM, errno.EINVAL, errno.EIO, errno.ENOSYS, errno.EACCES)
-
-
-def points(total: int) -> Iterator[int]:
-    """Yield the call numbers to try: all, or a spread that differs from process to process."""
-    count = os.environ.get("OCIRUN_SWEEP", "10")
-    if count == "all":
-        yield from range(total)
-        return
-    step = max(1, total // int(count))
-    yield from range(os.getpid() % step, total, step)
 
 
 class Cycle:
@@ -134,7 +124,7 @@ def sweep(runtime: RuntimeCommand, bundle: Bundle, workdir: Path, verb: str, vic
     calls = faultk.calls()
     runtime.cleanup()
     failures = []
-    for number in points(len(calls)):
+    for number in spread(len(calls)):
         cycle.prepare(verb)
         try:
             runtime.under(*faultk.kill(number, victim)).call(*cycle.words(verb))
@@ -156,7 +146,7 @@ def test_create_reports_the_death_of_init(runtime: RuntimeCommand, bundle: Bundl
     runtime.under(*faultk.count()).try_create(bundle).ok()
     total = len(faultk.calls())
     runtime.cleanup()
-    for number in points(total):
+    for number in spread(total):
         result = runtime.under(*faultk.kill(number, "init")).try_create(bundle.again())
         if result.rc == 0:
             # killed after create had seen it ready, or before there was an init
@@ -178,7 +168,7 @@ def test_fails_closed(runtime: RuntimeCommand, mkbundle: MkBundle, workdir: Path
     runtime.under(*faultk.count()).run(bundle.again()).ok()
     calls = faultk.calls()
     failures = []
-    for number in points(len(calls)):
+    for number in spread(len(calls)):
         error = ERRNOS[number % len(ERRNOS)]
         result = runtime.under(*faultk.fail(number, error)).run(bundle.again())
         what = f"{errno.errorcode[error]} at {number} ({(faultk.calls() or ['?'])[: number + 1][-1]})"

@@ -378,7 +378,7 @@ def test_stranger_is_left_alone(network: Network, bundle: Bundle, workdir: Path,
         inside = Network(other, network.runtime)
         inside.ip("link", "del", "ctr0")
         inside.veth("ctr0", "203.0.113.1/24")
-        result = network.runtime.call("delete", "--force", bundle.id).ok()
+        result = network.runtime.call("delete", "--force", bundle.id, orphans=True).ok()
         assert "/linux/netDevices/dev0" in result.stderr
         assert inside.addresses("ctr0") == ["203.0.113.1/24"]
     assert network.device("dev0") is None
@@ -404,11 +404,11 @@ def test_every_request_to_the_kernel(
             result = network.runtime.under(*fault_words).call(*words, bundle.id)
             total = len(faultk.calls()) - 1
             if result.rc == 0:
-                network.runtime.call("delete", "--force", bundle.id).ok()
+                network.runtime.call("delete", "--force", bundle.id, orphans=True).ok()
                 break  # beyond the last request
             total += 1
             if fault == "killed":
-                network.runtime.call("delete", "--force", bundle.id).ok()
+                network.runtime.call("delete", "--force", bundle.id, orphans=True).ok()
             else:
                 result.refused("/linux/netDevices")
             reap()
@@ -436,7 +436,7 @@ def test_clean_up_that_is_interrupted_as_well(network: Network, bundle: Bundle, 
             Interrupted(network, bundle, workdir)
             network.runtime.under(*faultk.kill(number, "parent")).call("delete", "--force", bundle.id)
             total = len(faultk.calls())
-            network.runtime.call("delete", "--force", bundle.id).ok()
+            network.runtime.call("delete", "--force", bundle.id, orphans=True).ok()
             device = network.device("dev0")
             assert device is not None, number
             assert "UP" in device["flags"], number
@@ -451,7 +451,7 @@ def test_device_is_fetched_before_its_namespace_ends(network: Network, bundle: B
     bundle.linux(netDevices={"dev0": {"name": "ctr0"}})
     Interrupted(network, bundle, workdir, kind="createContainer", also_hook=False)
     assert network.device("dev0") is None
-    result = network.runtime.call("delete", "--force", bundle.id).ok()
+    result = network.runtime.call("delete", "--force", bundle.id, orphans=True).ok()
     assert result.stderr == ""
     assert network.addresses("dev0") == ["192.0.2.2/24"]
 

@@ -337,14 +337,19 @@ def test_rlimit_may_not_be_raised(runtime: RuntimeCommand, bundle: Bundle, name:
 
 @pytest.mark.sys_resource
 @pytest.mark.parametrize("userns", [False, pytest.param(True, marks=pytest.mark.userns)])
-@pytest.mark.parametrize("name", sorted(RLIMITS))
-def test_rlimit_raised(runtime: RuntimeCommand, bundle: Bundle, name: str, userns: bool) -> None:
-    """setrlimit(2): CAP_SYS_RESOURCE over the host raises it, and a new user namespace does not take that away."""
+def test_rlimits_raised(runtime: RuntimeCommand, bundle: Bundle, userns: bool) -> None:
+    """setrlimit(2): CAP_SYS_RESOURCE over the host raises each, and a new user namespace does not take that away."""
     if userns:
         bundle.userns()
-    limit, lower_own = lowered_limit(name)
-    bundle.process(rlimits=[{"type": name, "soft": limit + 1, "hard": limit + 2}])
-    assert runtime.report(bundle, before_exec=lower_own)["rlimits"][name] == [limit + 1, limit + 2]
+    lowered = {name: lowered_limit(name) for name in RLIMITS}
+
+    def lower_own() -> None:
+        for _, lower in lowered.values():
+            lower()
+
+    bundle.process(rlimits=[{"type": name, "soft": limit + 1, "hard": limit + 2} for name, (limit, _) in lowered.items()])
+    report = runtime.report(bundle, before_exec=lower_own)["rlimits"]
+    assert {name: report[name] for name in lowered} == {name: [limit + 1, limit + 2] for name, (limit, _) in lowered.items()}
 
 
 @pytest.mark.peer_fails(runc="duplicate rlimits: the last wins", crun="duplicate rlimits: the last wins")

@@ -43,6 +43,8 @@ def of_thread(pid: int | str, tid: str) -> dict[str, object]:
             found[name] = read(f"{base}/{name}")
         except OSError:
             continue
+    # Somebody else may mount a hierarchy meanwhile, and everybody is at the top of that.
+    found["cgroup"] = [line for line in str(found.get("cgroup", "")).splitlines() if not line.endswith(":/")]
     return found
 
 
