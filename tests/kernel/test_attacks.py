@@ -42,7 +42,7 @@ def installation(runtime: RuntimeCommand) -> dict[str, str]:
 def test_executable_cannot_be_overwritten(runtime: RuntimeCommand, mkbundle: MkBundle, userns: bool) -> None:
     """S-01, CVE-2019-5736: a container that sees the runtime's processes cannot change their program."""
     caps = ["CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH"]
-    attacker = mkbundle().capabilities(*caps).seq(["exe-attack", "2500"], "sleep")
+    attacker = mkbundle().capabilities(*caps).seq(["exe-attack", "/enough"], "sleep")
     if userns:
         attacker.userns()
     before = installation(runtime)
@@ -59,6 +59,7 @@ def test_executable_cannot_be_overwritten(runtime: RuntimeCommand, mkbundle: MkB
                 joining.linux(**{k: attacker.spec["linux"][k] for k in ("uidMappings", "gidMappings")})
         payloads.add(joining.inside("/probe").stat().st_ino)
         runtime.run(joining).ok()
+    attacker.file("/enough")
     outcome = container.line()
     won = [entry for entry in outcome["won"] if entry["ino"] not in payloads]
     assert won == []
@@ -70,7 +71,7 @@ def test_executable_cannot_be_overwritten(runtime: RuntimeCommand, mkbundle: MkB
 def test_executable_cannot_be_overwritten_by_exec(runtime: RuntimeCommand, mkbundle: MkBundle, userns: bool) -> None:
     """S-01, CVE-2019-5736: what exec brings into the container cannot be changed from inside."""
     caps = ["CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH"]
-    attacker = mkbundle().capabilities(*caps).seq(["exe-attack", "2500"], "sleep")
+    attacker = mkbundle().capabilities(*caps).seq(["exe-attack", "/enough"], "sleep")
     if userns:
         attacker.userns()
     shutil.copy2(attacker.inside("/probe"), attacker.inside("/victim"))
@@ -81,6 +82,7 @@ def test_executable_cannot_be_overwritten_by_exec(runtime: RuntimeCommand, mkbun
         # the first stays long enough to be seen for certain: it shows that the attacker looks
         words = ("sleep", "0.3") if number == 0 else ("exit", "0")
         runtime.call("exec", attacker.id, "/victim", *words).ok()
+    attacker.file("/enough")
     outcome = container.line()
     payload = attacker.inside("/victim").stat().st_ino
     assert [entry for entry in outcome["won"] if entry["ino"] != payload] == []

