@@ -61,7 +61,8 @@ def events(runtime: RuntimeCommand, *arguments: str, **keywords: Any) -> Iterato
     """Run `events` in the background, with pipes."""
     command = runtime.command("events", *arguments)
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT, **keywords
+        # Unbuffered: what was read ahead of a line would be lost to communicate().
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, env=ENVIRONMENT, **keywords
     ) as process:
         try:
             yield process
