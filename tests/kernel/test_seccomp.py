@@ -501,7 +501,7 @@ class Agent:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(path))
         self._listener.listen(1)
-        self._listener.settimeout(20)
+        self._listener.settimeout(60)
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
 
@@ -518,7 +518,7 @@ class Agent:
             text, fds, _, _ = socket.recv_fds(connection, 1 << 20, 8)
             self.fd_count = len(fds)
             # runc keeps the connection open, so for it there is no end to wait for
-            connection.settimeout(10)
+            connection.settimeout(60)
             while not _is_json(text) or self._until_the_end:
                 more, others, _, _ = socket.recv_fds(connection, 1 << 20, 8)
                 self.fd_count += len(others)
@@ -529,7 +529,7 @@ class Agent:
         poller = select.poll()
         poller.register(fds[0], select.POLLIN)
         while True:
-            events = poller.poll(15000)
+            events = poller.poll(60000)
             if not events or events[0][1] & (select.POLLHUP | select.POLLERR):
                 break
             request = array.array("B", bytes(80))

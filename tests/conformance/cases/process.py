@@ -30,10 +30,10 @@ def with_terminal(c: Context, *verbs: Any) -> tuple[Container, int]:
         listener.bind(str(path))
         listener.listen(1)
         container = c.create("--console-socket", str(path))
-        listener.settimeout(10)
+        listener.settimeout(60)
         connection, _ = listener.accept()
         with connection:
-            connection.settimeout(10)
+            connection.settimeout(60)
             _, fds, _, _ = socket.recv_fds(connection, 4096, 4)
     if len(fds) != 1:
         raise Failed("the console socket gets one descriptor", 1, len(fds))

@@ -269,7 +269,7 @@ class Agent(threading.Thread):
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(self.path)
         self._listener.listen(4)
-        self._listener.settimeout(20)
+        self._listener.settimeout(60)
         self._end, self._ender = os.pipe()
         self.start()
         c.at_the_end(self.finish)
@@ -282,7 +282,7 @@ class Agent(threading.Thread):
         self.connections += 1
         kept: list[int] = []
         with connection:
-            connection.settimeout(5)
+            connection.settimeout(20)
             try:
                 while True:
                     data, fds, _, _ = socket.recv_fds(connection, 1 << 20, 8)
@@ -401,7 +401,7 @@ def seccomp_notify_closes(c: Context) -> None:
     agent = Agent(c)
     profile(c, rule("SCMP_ACT_NOTIFY", "munlockall"), listenerPath=agent.path)
     c.running(["syscall", "munlockall"])
-    deadline = time.monotonic() + 8
+    deadline = time.monotonic() + 30
     while not agent.closed and agent.is_alive() and time.monotonic() < deadline:
         time.sleep(0.02)
     c.equal("the connection is closed", agent.closed, True)
