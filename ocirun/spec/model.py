@@ -391,3 +391,15 @@ class Config(Part):
         self.hooks: Hooks | None = decode_one(Hooks, get("hooks"))
         self.annotations: dict[str, str] = get("annotations") or {}
         self.linux: Linux | None = decode_one(Linux, get("linux"))
+        if self.oci_version.startswith(("1.0.", "1.1.", "1.2.")):
+            self._read_as_before_1_3()
+
+    def _read_as_before_1_3(self) -> None:
+        """Give an older engine's pids.limit of 0 its meaning: no limit.
+
+        The field could not be left out then, and 0 was what it had in an engine that was not asked for a limit
+        (opencontainers/runtime-spec#234).  Since 1.3 it can, and 0 is a number as any other.
+        """
+        resources = self.linux.resources if self.linux is not None else None
+        if resources is not None and resources.pids is not None and resources.pids.limit == 0:
+            resources.pids.limit = -1

@@ -277,9 +277,16 @@ def test_program_is_in_its_cgroup_from_the_start(runtime: RuntimeCommand, bundle
     assert (fork["made"], fork["errno"]) == (0, "EAGAIN")
 
 
+def test_pids_limit_of_zero_before_1_3(runtime: RuntimeCommand, bundle: Bundle) -> None:
+    """Engines that write a version before 1.3 mean no limit: podman does for who comes through Docker's API."""
+    pid = runtime.create(bundle.patch({"ociVersion": "1.2.1"}).linux(resources={"pids": {"limit": 0}})).pid
+    assert words(pid, "pids", "pids.max", "pids.max") == ["max"]
+
+
 @pytest.mark.ocirun_only("written as 1, or ignored")
 def test_pids_limit_of_zero(runtime: RuntimeCommand, bundle: Bundle) -> None:
-    """W7: a limit of 0 is legal and arrives as 0."""
+    """W7: since 1.3 a limit of 0 is legal and arrives as 0."""
+    bundle.patch({"ociVersion": "1.3.0"})
     pid = runtime.create(bundle.linux(resources={"pids": {"limit": 0}})).pid
     assert words(pid, "pids", "pids.max", "pids.max") == ["0"]
 

@@ -156,7 +156,7 @@ def test_delegation_to_a_user_of_the_container(scoped: RuntimeCommand, bundle: B
 @ocirun_only
 def test_two_steps(scoped: RuntimeCommand, bundle: Bundle) -> None:
     """With a user namespace the first process is put into the scope, and init is born there; no limit stands in its way."""
-    bundle.userns().namespaces("time").linux(resources={"pids": {"limit": 0}})
+    bundle.patch({"ociVersion": "1.3.0"}).userns().namespaces("time").linux(resources={"pids": {"limit": 0}})
     container = scoped.create(bundle)
     assert scope_of(container) == f"ocirun-{bundle.id}.scope"
     assert contents(directory(container), "cgroup.procs", "pids.max") == {"cgroup.procs": str(container.pid), "pids.max": "0"}
