@@ -153,7 +153,12 @@ class Engine:
         self.env = {**os.environ, **(env or {})}
 
     def __call__(
-        self, *words: str | Path, stdin: str | bytes | None = None, timeout: float = TIMEOUT, env: dict[str, str] | None = None
+        self,
+        *words: str | Path,
+        stdin: str | bytes | None = None,
+        timeout: float = TIMEOUT,
+        env: dict[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> Result:
         argv = [*self.argv, *map(str, words)]
         given = stdin.encode() if isinstance(stdin, str) else stdin
@@ -164,9 +169,14 @@ class Engine:
             stdin=subprocess.DEVNULL if given is None else None,
             capture_output=True,
             timeout=timeout,
+            pass_fds=pass_fds,
             check=False,
         )
         return Result(argv, done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+
+    def under(self, *words: str | Path) -> Engine:
+        """Return the same engine, started by *words*: `env`, or `sh -c 'exec 3<FILE; exec "$@"' sh`."""
+        return Engine([*map(str, words), *self.argv], self.env)
 
     def session(self, *words: str | Path, size: tuple[int, int] | None = None) -> Session:
         """Start the command and go on with it; with a *size*, on a terminal."""

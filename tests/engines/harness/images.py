@@ -27,7 +27,8 @@ from typing import Any
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 TAG = "latest"
-COMMANDS = {"busybox": ["/bin/sh"], "debian": ["/bin/sh"], "pause": ["/probe", "sleep"]}
+PAUSE = "/probe seq on-signal 15 0 -- on-signal 2 0 -- sleep"  # as Kubernetes' pause, it ends when it is told to
+COMMANDS = {"busybox": ["/bin/sh"], "debian": ["/bin/sh"], "pause": PAUSE.split()}
 NAMES = tuple(COMMANDS)
 DEBIAN_PACKAGES = "nginx-light,redis-server"
 LAYER = "application/vnd.oci.image.layer.v1.tar"

@@ -52,7 +52,7 @@ class Scenarios:
             for runtime in runtimes:
                 found = [outcomes[runtime] for outcomes in scenarios.values() if runtime in outcomes]
                 counts.append(f"{runtime} {found.count('passed')} of {len(found)}")
-            lines += [f"## {engine}", "", f"{', '.join(counts)}.", ""]
+            lines += [f"# {engine}", "", f"{', '.join(counts)}.", ""]
             lines += [f"| scenario | {' | '.join(runtimes)} |", f"|---|{'---|' * len(runtimes)}"]
             for scenario, outcomes in sorted(scenarios.items()):
                 signs = " | ".join(SIGNS[outcomes[runtime]] if runtime in outcomes else "" for runtime in runtimes)
