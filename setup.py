@@ -141,7 +141,7 @@ setup(
     version=version(),
     packages=[
         "ocirun", "ocirun._native", "ocirun.spec", "ocirun.plan", "ocirun.cgroups", "ocirun.init", "ocirun.engines",
-        "ocirun.cli", "ocirun.schemas",
+        "ocirun.criu", "ocirun.cli", "ocirun.schemas",
     ],
     package_dir={"ocirun": "ocirun", "ocirun.schemas": "schemas"},
     package_data={"ocirun": ["py.typed"], "ocirun.schemas": ["*.json"], "ocirun._native": ["*.pyi"]},

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         ContainerNotFound,
         ContainerNotRunning,
         CorruptState,
+        CriuError,
         DeadlineExceeded,
         HookError,
         InitDied,
@@ -50,8 +51,8 @@ if TYPE_CHECKING:
 
 _ERRORS = (
     "BundleError", "Busy", "CgroupError", "ContainerExists", "ContainerNotFound", "ContainerNotRunning",
-    "CorruptState", "DeadlineExceeded", "HookError", "InitDied", "InitError", "InternalError", "InvalidConfig",
-    "InvalidContainerId", "InvalidStatus", "KernelError", "OcirunError", "Problem", "StateError",
+    "CorruptState", "CriuError", "DeadlineExceeded", "HookError", "InitDied", "InitError", "InternalError",
+    "InvalidConfig", "InvalidContainerId", "InvalidStatus", "KernelError", "OcirunError", "Problem", "StateError",
     "UnsupportedFeature",
 )  # fmt: skip
 _HOMES = {
@@ -70,10 +71,10 @@ _HOMES = {
 
 __all__ = [
     "BundleError", "Busy", "CgroupError", "Container", "ContainerExists", "ContainerNotFound",
-    "ContainerNotRunning", "CorruptState", "DeadlineExceeded", "Event", "EventStream", "ExecProcess", "HookError",
-    "HostFacts", "InitDied", "InitError", "InternalError", "InvalidConfig", "InvalidContainerId", "InvalidStatus",
-    "KernelError", "OcirunError", "Plan", "Problem", "Runtime", "State", "StateError", "Stats", "UnsupportedFeature",
-    "validate_bundle",
+    "ContainerNotRunning", "CorruptState", "CriuError", "DeadlineExceeded", "Event", "EventStream", "ExecProcess",
+    "HookError", "HostFacts", "InitDied", "InitError", "InternalError", "InvalidConfig", "InvalidContainerId",
+    "InvalidStatus", "KernelError", "OcirunError", "Plan", "Problem", "Runtime", "State", "StateError", "Stats",
+    "UnsupportedFeature", "validate_bundle",
 ]  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from errno import ECONNRESET, EPERM, EPIPE
 
 from ocirun import _native, preconditions, procfs, status
 from ocirun.cgroups import open_manager
+from ocirun.checkpointer import Checkpointer
 from ocirun.errors import (
     ContainerNotFound,
     ContainerNotRunning,
@@ -45,7 +46,7 @@ START_DEADLINE_S = 60.0
 EXIT_DEADLINE_S = 10.0
 
 
-class Container(Executor):
+class Container(Executor, Checkpointer):
     """A container that exists.  Comes from `Runtime.create` and `Runtime.load`; safe to use from several threads.
 
     Holds a pidfd of the container's process when it was created here; close() or the end of a `with` block gives it

@@ -232,6 +232,16 @@ class CgroupError(OcirunError):
     code = "cgroup"
 
 
+class CriuError(OcirunError):
+    """CRIU could not checkpoint or restore; the message has its own reason, `log` is the file where it says more."""
+
+    code = "criu"
+
+    def __init__(self, message: str, *, container_id: str | None = None, log: str | None = None) -> None:
+        super().__init__(message, op="criu", container_id=container_id, hint=f"see {log}" if log else None)
+        self.log = log
+
+
 class InternalError(OcirunError):
     """ocirun broke its own rules (protocol violation, malformed plan).  Please report this."""
 

@@ -7,6 +7,7 @@ Spec: features.md, features-linux.md ("enabled" means built in, not that this ho
 from __future__ import annotations
 
 from ocirun.cgroups.unit_annotations import PREFIX as PROPERTY_ANNOTATIONS
+from ocirun.criu.images import CONFIG_ANNOTATION
 from ocirun.plan.namespaces import CLONE_FLAGS
 from ocirun.plan.process import CAPABILITY_BITS, MEMORY_POLICY_FLAGS, MEMORY_POLICY_MODES
 from ocirun.plan.seccomp_compile import ACTIONS, ARCHITECTURES, FLAGS, OPERATORS, kernel_has_flag
@@ -53,7 +54,7 @@ def features_document() -> dict[str, Any]:
             "netDevices": {"enabled": True},
         },
         "annotations": _annotations(library),
-        "potentiallyUnsafeConfigAnnotations": [PROPERTY_ANNOTATIONS],
+        "potentiallyUnsafeConfigAnnotations": [PROPERTY_ANNOTATIONS, CONFIG_ANNOTATION],
     }
 
 
@@ -86,7 +87,8 @@ def _supported_flags(library: Library | None) -> list[str]:
 def _annotations(library: Library | None) -> dict[str, str]:
     from ocirun.version import VERSION
 
-    found = {"io.github.ocirun.version": VERSION}
+    # By runc's name engines ask for it; that it is built in says nothing of the host: features --probe.
+    found = {"io.github.ocirun.version": VERSION, "org.opencontainers.runc.checkpoint.enabled": "true"}
     if library is not None:
         found["io.github.seccomp.libseccomp.version"] = library.version
     return found

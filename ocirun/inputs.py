@@ -137,6 +137,10 @@ class Inputs:
             error.message = f"{error.json_pointer}: {error.message}"
             raise
 
+    def has(self, name: str) -> bool:
+        """Say whether there is an input of this name."""
+        return name in self._named
+
     def of(self, names: Sequence[str]) -> list[int]:
         """Return the descriptors of these inputs, borrowed."""
         return [self._named[name] for name in names]

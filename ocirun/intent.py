@@ -52,12 +52,22 @@ def new_record(
         # What exec has to know of how the process was started.
         "noPivot": options.no_pivot,
         "newKeyring": not options.no_new_keyring,
+        # What CRIU has to replace when it restores the process.
+        "descriptors": _pipes(config, options),
         "hooks": {
             "poststart": [hook_record(each) for each in hooks.poststart] if hooks else [],
             "poststop": [hook_record(each) for each in hooks.poststop] if hooks else [],
         },
         "init": None,
     }
+
+
+def _pipes(config: Config, options: CreateOptions) -> list[str]:
+    """Return what each standard descriptor of the process leads to, if that is a pipe: its other end is outside."""
+    if config.process is None or config.process.terminal:
+        return []
+    targets = [os.readlink(f"/proc/self/fd/{number if fd is None else fd}") for number, fd in enumerate(options.stdio)]
+    return [target if target.startswith("pipe:") else "" for target in targets]
 
 
 def _frozen_files(cgroup: CgroupManager) -> list[list[str]]:

@@ -21,6 +21,7 @@ from ocirun.cgroups.hints import (
     delegated_controllers,
     delegation_hint,
 )
+from ocirun.criu.service import check_criu, find_criu, words_of
 from ocirun.errors import OcirunError
 from ocirun.host import NAMESPACE_FILES, HostFacts
 from ocirun.idmap import make_user_namespace, try_user_namespace
@@ -257,11 +258,12 @@ def _resctrl(facts: HostFacts) -> dict[str, object]:
 
 
 def _criu() -> Answer:
-    for directory in os.environ.get("PATH", "/usr/sbin:/usr/bin").split(":"):
-        path = os.path.join(directory, "criu")
-        if os.access(path, os.X_OK):
-            return {"available": True, "path": path}
-    return _answer(False, "no criu in PATH")
+    try:
+        path = find_criu(None)
+        version = check_criu(path, (), _open_init, _SCRATCH)
+    except (OcirunError, OSError) as error:
+        return _answer(False, str(error))
+    return {"available": True, "path": path, "version": words_of(version)}
 
 
 def _list(path: str) -> list[str]:

@@ -18,9 +18,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
-    from typing import Any, Self
+    from typing import Any, Self, Unpack
 
     from ocirun.container import Container
+    from ocirun.criu.options import RestoreChanges, RestoreOptions
     from ocirun.execution import ExecProcess
     from ocirun.hooks import HookRunner
     from ocirun.inputs import CreateOptions
@@ -130,8 +131,51 @@ class Runtime:
         )
         return self._create(container_id, os.path.abspath(bundle), config_path, options)
 
+    def restore(
+        self,
+        container_id: str,
+        bundle: str,
+        image_path: str,
+        *,
+        config_path: str | None = None,
+        stdin: int | None = None,
+        stdout: int | None = None,
+        stderr: int | None = None,
+        console_socket: str | None = None,
+        console_fd: int | None = None,
+        pid_file: str | None = None,
+        no_pivot: bool = False,
+        **changes: Unpack[RestoreChanges],
+    ) -> Container:
+        """Make a container whose processes go on from where `Container.checkpoint` has saved them.
+
+        The bundle's root has to hold the files that it held then.  stdin, stdout and stderr take the place of pipes
+        that the container was created with.  prestart and createRuntime hooks run, others do not.  The container gets
+        the limits of config.json.
+        changes: `ocirun.criu.options.RestoreChanges`; the other parameters are those of `create`, whose errors this
+        has too.  Errors: UnsupportedFeature where there is no CRIU or it does not work; InvalidConfig for what it
+        cannot restore; CriuError when it fails; after any of them nothing is left but CRIU's log.
+        """
+        from ocirun.criu.options import RestoreOptions
+
+        options = RestoreOptions(
+            image_path,
+            stdio=(stdin, stdout, stderr),
+            console_socket=console_socket,
+            console_fd=console_fd,
+            pid_file=pid_file,
+            no_pivot=no_pivot,
+            **changes,
+        )
+        return self._create(container_id, os.path.abspath(bundle), config_path, options, restoring=options)
+
     def _create(
-        self, container_id: str, bundle: str, config_path: str | None, options: CreateOptions
+        self,
+        container_id: str,
+        bundle: str,
+        config_path: str | None,
+        options: CreateOptions,
+        restoring: RestoreOptions | None = None,
     ) -> Container:
         from ocirun.inputs import fill_stdio
         from ocirun.store import check_id
@@ -139,13 +183,18 @@ class Runtime:
         check_id(container_id)
         placeholders = fill_stdio()
         try:
-            return self._create_checked(container_id, bundle, config_path, options)
+            return self._create_checked(container_id, bundle, config_path, options, restoring)
         finally:
             for fd in placeholders:
                 os.close(fd)
 
     def _create_checked(
-        self, container_id: str, bundle: str, config_path: str | None, options: CreateOptions
+        self,
+        container_id: str,
+        bundle: str,
+        config_path: str | None,
+        options: CreateOptions,
+        restoring: RestoreOptions | None,
     ) -> Container:
         from ocirun.bundle import check_path, read_config
         from ocirun.container import Container
@@ -158,12 +207,20 @@ class Runtime:
         check_path(bundle)
         text = read_config(bundle, config_path)
         config = validate_document(text, facts, self.cgroup_manager)
-        seccomp = self.compile_seccomp(config.linux.seccomp if config.linux and config.process else None)
         check_descriptors(options.pass_fds)
+        seccomp = None
+        kind = Creation
+        if restoring is not None:
+            from ocirun.restore import Restoration, check
+
+            check(config, restoring, facts, self.open_init, self.store.root)
+            kind = Restoration
+        else:
+            seccomp = self.compile_seccomp(config.linux.seccomp if config.linux and config.process else None)
         entry = self.store.create(container_id)
         creation: Creation | None = None
         try:
-            creation = Creation(
+            creation = kind(
                 entry,
                 bundle,
                 config,

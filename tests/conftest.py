@@ -70,6 +70,7 @@ MACHINE_CANNOT = (
     "machine: has AppArmor",
     "machine: the specification's schemas are not at hand",
     "machine: the engines' config.json files are not at hand",
+    "machine: no CRIU",
     "machine: conformance: cgroup version",
     "machine: conformance: chrt -d",
     "machine: conformance: no RDMA device",

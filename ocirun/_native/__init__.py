@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_MESSAGE", "Message", "Spawned", "adopt_orphans", "attach_device_program", "connect", "ffi", "lib", "listen",
-    "load_device_program", "open_init", "pidfd_signal", "plan_file", "receive", "receive_fd", "send",
+    "load_device_program", "open_init", "pidfd_signal", "plan_file", "receive", "receive_bytes", "receive_fd", "send",
     "send_text", "site_name", "socketpair", "spawn", "wait",
 ]  # fmt: skip
 
@@ -209,6 +209,23 @@ def receive_fd(fd: int, timeout_s: float) -> int:
     if rights[0] < 0:
         raise InternalError("a message without the descriptor that it should carry")
     return int(rights[0])
+
+
+def receive_bytes(fd: int, size: int, timeout_s: float | None) -> tuple[bytes, int]:
+    """Wait for a message of somebody else's protocol; returns it with an owned descriptor or -1, b"" at end-of-file.
+
+    What is longer than *size* is cut off.  Raises TimeoutError at the deadline.
+    """
+    buffer = ffi.new("char[]", size)
+    rights = ffi.new("int *")
+    timeout_ms = -1 if timeout_s is None else max(0, int(timeout_s * 1000))
+    while True:
+        received = lib.ocirun_receive(fd, buffer, size, rights, timeout_ms)
+        if received not in (-EINTR, -EAGAIN):
+            break
+    if received == -ETIMEDOUT:
+        raise TimeoutError
+    return bytes(ffi.buffer(buffer, _check(received, "recvmsg"))), int(rights[0])
 
 
 def send(fd: int, kind: int, rights: int = -1) -> None:

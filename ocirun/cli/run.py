@@ -50,7 +50,7 @@ def run(invocation: Invocation, runtime: Runtime) -> int:
         for fd in (ours, theirs):
             if fd >= 0:
                 os.close(fd)
-    return _finish(invocation, runtime, code)
+    return finish(invocation, runtime, code)
 
 
 def _stay(
@@ -62,7 +62,7 @@ def _stay(
             terminal = receive_terminal(console)
             if terminal is not None:
                 terminal.couple()
-            foreground = Foreground(lambda _: _is_running(container))
+            foreground = Foreground(lambda _: is_running(runtime, container.id))
             foreground.follow(container)
             if terminal is not None:
                 foreground.attach(terminal)
@@ -76,10 +76,10 @@ def _stay(
                 terminal.close()
 
 
-def _is_running(container: Container) -> bool:
+def is_running(runtime: Runtime, container_id: str) -> bool:
     """Say whether there is a process to take signals, while `start` has yet to hear of it, or waits for more."""
     try:
-        return container.state().status in (RUNNING, PAUSED)
+        return runtime.state(container_id).status in (RUNNING, PAUSED)
     except OcirunError:
         return False
 
@@ -97,7 +97,7 @@ def _undo(
         error.add_note(f"while deleting the container: {failure}")
 
 
-def _finish(invocation: Invocation, runtime: Runtime, code: int) -> int:
+def finish(invocation: Invocation, runtime: Runtime, code: int) -> int:
     if invocation.has("keep"):
         return code
     try:

@@ -58,6 +58,7 @@ class Interrupted(KeyboardInterrupt):
 #: the library's own an exception could lose what was made just now, such as the pid of a new process.
 WAITS = {
     "ocirun._native": ("connect", "receive", "receive_fd"),
+    "ocirun.criu.service": ("_wait",),
     "ocirun.init.program": ("_wait",),
     "ocirun.notify": ("wait_ready",),
     "ocirun.store": ("lock",),

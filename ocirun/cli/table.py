@@ -94,7 +94,7 @@ GLOBAL_OPTIONS = (
     ),
     Option("systemd-cgroup", "as --cgroup-manager systemd"),
     Option("rootless", None, value="BOOL", choices=("true", "false", "auto")),
-    Option("criu", None, value="PATH"),
+    Option("criu", "the program that checkpoint and restore run (default: criu)", value="PATH"),
     Option("version", "print the version", short="vV"),
     Option("usage", None),
     HELP,
@@ -144,6 +144,32 @@ _UPDATE_OPTIONS = (
     Option("mem-bw-schema", "MB line of the container's class of service", value="SCHEMA"),
     Option("kernel-memory", None, value="BYTES"),
     Option("kernel-memory-tcp", None, value="BYTES"),
+)
+
+#: Of checkpoint and restore.
+_CRIU_OPTIONS = (
+    Option("image-path", "directory of the images (default: checkpoint)", value="DIR"),
+    Option("work-path", "directory of CRIU's log (default: that of the images)", value="DIR"),
+    Option("tcp-established", "keep TCP connections"),
+    Option("ext-unix-sk", "keep unix sockets whose other end is outside"),
+    Option("shell-job", "the leader of the session is outside"),
+    Option("file-locks", "keep locks of files"),
+    Option(
+        "manage-cgroups-mode",
+        "what becomes of cgroups of its own",
+        value="MODE",
+        choices=("soft", "full", "strict", "ignore"),
+        default="soft",
+    ),
+    Option(
+        "network-lock",
+        "how packets are kept out meanwhile",
+        value="METHOD",
+        choices=("iptables", "nftables", "skip"),
+    ),
+    Option("empty-ns", "leave this namespace without what is in it", value="KIND", choices=("network",)),
+    Option("auto-dedup", "give back the space of pages that a newer image has"),
+    Option("lazy-pages", "bring the memory later, by criu lazy-pages"),
 )
 
 COMMANDS = (
@@ -310,6 +336,41 @@ COMMANDS = (
             Option("sysroot", "the directory of an image instead of /", value="DIR"),
         ),
         needs_root=False,
+    ),
+    Command(
+        "checkpoint",
+        "save the processes of a container with CRIU, and delete it",
+        "migration",
+        ("ID",),
+        (
+            *_CRIU_OPTIONS,
+            Option("leave-running", "let it go on instead", short="R"),
+            Option("pre-dump", "let it go on, and save its memory only"),
+            Option("parent-path", "the images before these, relative to --image-path", value="DIR"),
+            Option("tcp-skip-in-flight", "leave out TCP connections that nobody has accepted yet"),
+            Option("link-remap", "keep files that were unlinked, by a name beside them"),
+            Option("page-server", "who stores the memory, or is asked for it", value="ADDRESS:PORT"),
+            Option("status-fd", "descriptor that gets a zero byte when memory can be asked for", value="N"),
+        ),
+    ),
+    Command(
+        "restore",
+        "make a container again from what checkpoint has saved",
+        "migration",
+        ("ID",),
+        (
+            _BUNDLE,
+            _CONFIG,
+            *_CRIU_OPTIONS,
+            Option("detach", "return as soon as the processes run", short="d"),
+            Option("console-socket", "unix socket that gets the main side of the terminal", value="PATH"),
+            Option("pid-file", "write the pid of the container's process to FILE", value="FILE"),
+            Option("no-pivot", "the container was created with --no-pivot"),
+            Option("no-subreaper", "do not adopt orphans of the container"),
+            Option("tcp-close", "have TCP connections come back closed"),
+            Option("lsm-profile", "its label instead of the saved one", value="apparmor:PROFILE|selinux:LABEL"),
+            Option("lsm-mount-context", "the SELinux context of its mounts instead of the saved one", value="CONTEXT"),
+        ),
     ),
     Command("gc", "remove what interrupted commands left behind", "lifecycle"),
     Command("help", "print the help of a command", "inspect", ("[COMMAND]",), needs_root=False, function="help_"),

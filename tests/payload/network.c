@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * "network": the devices of this network namespace and their addresses, as rtnetlink tells them.
+ * "tcp": a connection on the loopback device that this process has both ends of.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <errno.h>
 #include <linux/if_addr.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
@@ -122,5 +124,37 @@ int verb_network(int argc, char **argv)
 	j_close('}');
 	j_line_end();
 	close(fd);
+	return 0;
+}
+
+/* tcp open: connect; tcp say TEXT: send it from one end to the other, in a later verb of the same process */
+int verb_tcp(int argc, char **argv)
+{
+	static int ends[2];
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t size = sizeof(address);
+	char text[64] = "";
+	int error = 0;
+
+	if (argc == 2) {
+		int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+		ends[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		if (bind(listener, (struct sockaddr *)&address, size) < 0 || listen(listener, 1) < 0 ||
+		    getsockname(listener, (struct sockaddr *)&address, &size) < 0 ||
+		    connect(ends[0], (struct sockaddr *)&address, size) < 0)
+			error = errno;
+		ends[1] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+		close(listener);
+	} else if (write(ends[0], argv[2], strlen(argv[2])) < 0 || read(ends[1], text, sizeof(text) - 1) < 0) {
+		error = errno;
+	}
+	j_open('{');
+	j_kstr("verb", "tcp");
+	j_kstr("data", text);
+	if (error)
+		j_kerrno(error);
+	j_close('}');
+	j_line_end();
 	return 0;
 }

@@ -652,6 +652,7 @@ static const struct verb {
 	{"keyctl", verb_keyctl},
 	{"netif", verb_netif},
 	{"network", verb_network},
+	{"tcp", verb_tcp},
 	{"exe-attack", verb_exe_attack},
 	{"burn", verb_burn},
 	{"disk", verb_disk},

@@ -11,6 +11,7 @@ int verb_exe_attack(int argc, char **argv);
 
 /* network.c */
 int verb_network(int argc, char **argv);
+int verb_tcp(int argc, char **argv);
 
 /* load.c */
 int verb_burn(int argc, char **argv);

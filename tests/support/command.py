@@ -313,13 +313,14 @@ class RuntimeCommand:
         pass_fds: Sequence[int] = (),
         close_fds: bool = True,
         before_exec: Callable[[], object] | None = None,
+        verb: str = "create",
     ) -> Container:
-        """`create`, which must succeed; the container's stdout is a pipe to the returned object."""
+        """`create` or `restore`, which must succeed; the container's stdout is a pipe to the returned object."""
         bundle.write()
         self._ids.append(bundle.id)
         reader, writer = os.pipe()
         errors = self.workdir / f"{bundle.id}.stderr"
-        argv = self.command("create", "--bundle", str(bundle.path), *words, bundle.id, options=options)
+        argv = self.command(verb, "--bundle", str(bundle.path), *words, bundle.id, options=options)
         try:
             with errors.open("wb") as err:
                 process = subprocess.Popen(

@@ -30,6 +30,11 @@ PEERS = {
     "list": "format quiet",
     "spec": "bundle file rootless",
     "features": "",
+    "checkpoint": "image-path work-path parent-path leave-running tcp-established tcp-skip-in-flight link-remap ext-unix-sk"
+    " shell-job lazy-pages status-fd page-server file-locks pre-dump manage-cgroups-mode empty-ns auto-dedup network-lock",
+    "restore": "bundle detach pid-file console-socket image-path work-path tcp-established tcp-close ext-unix-sk shell-job"
+    " file-locks manage-cgroups-mode lsm-profile lsm-mount-context no-pivot no-subreaper empty-ns auto-dedup lazy-pages"
+    " network-lock",
     "exec": "console-socket cwd env tty user additional-gids process detach pid-file process-label apparmor no-new-privs cap"
     " preserve-fds cgroup ignore-paused pidfd-socket",
 }
@@ -41,6 +46,8 @@ SHORT = {
     "delete": {"f": "force", "r": "regex"},
     "list": {"f": "format", "q": "quiet"},
     "spec": {"b": "bundle", "f": "file"},
+    "checkpoint": {"R": "leave-running"},
+    "restore": {"b": "bundle", "d": "detach"},
     "exec": {"e": "env", "t": "tty", "u": "user", "g": "additional-gids", "p": "process", "d": "detach", "c": "cap"},
 }
 
