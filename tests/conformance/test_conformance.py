@@ -32,7 +32,9 @@ def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     selected = [word for name in names for word in ("--case", name.replace("[", "[[]"))]
     if len(names) == len(CASES):
         selected = []
-    words = [sys.executable, str(SUITE / "run"), "--runtime", " ".join(command), "--json", str(file), *selected]
+    # Who ends these tests ends the suite: its workers do not outlive the reader of their results.
+    words = ["setpriv", "--pdeathsig", "TERM", sys.executable, str(SUITE / "run")]
+    words += ["--runtime", " ".join(command), "--json", str(file), *selected]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert file.exists(), done.stderr
     document = json.loads(file.read_text())
