@@ -18,12 +18,14 @@ from ocirun.criu.images import (
     check_privileges,
     config_file,
     external_mounts,
+    has_foreign_devices,
+    has_own_network,
     is_file,
     resolve_inside,
     stdio_of,
 )
 from ocirun.criu.log import read_reasons
-from ocirun.criu.rpc import DUMP, PRE_DUMP
+from ocirun.criu.rpc import DUMP, EMPTY_NETWORK, PRE_DUMP
 from ocirun.criu.service import Service, check_criu, find_criu
 from ocirun.errors import ContainerNotRunning, CriuError, InvalidStatus, KernelError, OcirunError
 from ocirun.host import NAMESPACE_FILES, HostFacts
@@ -122,6 +124,8 @@ class Checkpoint:
                 *(each for each in descriptors if is_file(each)),
             ],
         }
+        if has_own_network(self.config) and has_foreign_devices(self.pid):
+            options["empty_ns"] = EMPTY_NETWORK
         return {"type": PRE_DUMP if self.options.pre_dump else DUMP, "opts": options}
 
     def _freezer(self) -> str | None:

@@ -22,11 +22,12 @@ from ocirun.criu.images import (
     check_privileges,
     config_file,
     external_mounts,
+    has_own_network,
     is_file,
     is_replaced,
 )
 from ocirun.criu.options import RestoreOptions
-from ocirun.criu.rpc import CGROUP_MODES, RESTORE
+from ocirun.criu.rpc import CGROUP_MODES, EMPTY_NETWORK, RESTORE
 from ocirun.criu.service import SOCKET, Service, check_criu, find_criu, program
 from ocirun.errors import CriuError, HookError, KernelError, OcirunError
 from ocirun.init.process import InitProcess, kill_child, wait_executed
@@ -196,8 +197,12 @@ class Restoration(Creation):
         mounts[f"/run/{NOTIFY_DIRECTORY}"] = (
             mounts[f"/run/{NOTIFY_DIRECTORY}"] or f"{self.entry.path}/{NOTIFY_DIRECTORY}"
         )
+        empty = self.options.request["empty_ns"]
+        if not directories.has_network() and has_own_network(self.config):
+            empty = EMPTY_NETWORK
         return {
             **self.options.request,
+            "empty_ns": empty,
             "images_dir_fd": directories.images,
             "work_dir_fd": directories.work,
             "root": f"{self.entry.path}/{ROOT}",

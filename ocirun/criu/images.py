@@ -33,6 +33,13 @@ EXTERNAL_NAMESPACES = {"network": ("net", "extRootNetNS"), "pid": ("pid", "extRo
 #: Those that CRIU enters by their path before it restores what is in them.
 JOINED_NAMESPACES = {"ipc": "ipc", "uts": "uts", "time": "time"}
 
+#: Of a new network namespace.
+_KERNEL_DEVICES = frozenset(
+    (
+        "lo", "tunl0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "sit0", "ip6tnl0", "ip6gre0", "ip6gretap0",
+        "teql0",
+    )
+)  # fmt: skip
 _MAX_LINKS = 40
 _MAX_DESCRIPTORS = 1 << 16
 
@@ -110,6 +117,10 @@ class Directories:
             os.close(old)
             if not is_same:
                 raise OcirunError(f"{path}: lies below a mount of the container, where criu cannot reach it", op="criu")
+
+    def has_network(self) -> bool:
+        """Say whether there is an image of a network namespace."""
+        return any(name.startswith("netns-") for name in os.listdir(self.images))
 
     def log(self, name: str) -> str:
         """Return the path of a log of CRIU's."""
@@ -196,6 +207,22 @@ def is_file(descriptor: str) -> bool:
     """Say whether a saved descriptor is a file of the host's."""
     allowed = set("0123456789abcdef:")
     return descriptor.startswith("file[") and descriptor.endswith("]") and allowed.issuperset(descriptor[5:-1])
+
+
+def has_own_network(config: Config) -> bool:
+    """Say whether the container was created with a network namespace of its own."""
+    assert config.linux is not None
+    return any(each.type == "network" and each.path is None for each in config.linux.namespaces)
+
+
+def has_foreign_devices(pid: int) -> bool:
+    """Say whether there is more in a process's network namespace than what the kernel puts there.
+
+    Such devices lead outside: whoever has put them there does so again.  It is what runc assumes of all containers,
+    which takes the loopback device from those without any.
+    """
+    names = [line.partition(":")[0].strip() for line in _lines(f"/proc/{pid}/net/dev")[2:]]
+    return not _KERNEL_DEVICES.issuperset(names)
 
 
 def external_mounts(config: Config, hierarchies: Sequence[Hierarchy]) -> dict[str, str]:

@@ -20,7 +20,10 @@ from support.command import Container, RuntimeCommand
 from support.criu import Checkpoints, find_working_criu
 from support.terminal import ConsoleSocket, read_terminal
 
-pytestmark = [pytest.mark.root]
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.ocirun_only("standard error is a file here, of which runc makes no external file"),
+]
 USR1 = signal.SIGUSR1
 #: A program whose place in a sequence is what a checkpoint must not lose.
 STEPS = (["wait-signal"], ["echo", '{"verb": "echo", "step": 1}'], ["wait-signal"], "report", ["exit", "7"])

@@ -214,6 +214,23 @@ def test_other_namespaces_are_joined(
     assert criu.request(RESTORE)["opts"]["join_ns"] == wanted
 
 
+def test_devices_of_the_engine(running: Container, bundle: Bundle, checkpoints: Checkpoints, criu: FakeCriu) -> None:
+    """A network namespace that somebody has put devices into is saved empty, and restored so for him; others are not."""
+    checkpoints.save(running, "--leave-running").ok()
+    assert criu.request(DUMP)["opts"]["empty_ns"] == 0
+    (criu.directory / "log").unlink()
+    link = ["ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth1"]
+    subprocess.run(["nsenter", "--net", "--target", str(running.pid), *link], check=True)
+    checkpoints.save(running).ok()
+    assert criu.request(DUMP)["opts"]["empty_ns"] == 0x40000000
+    checkpoints.restore(bundle)
+    assert criu.request(RESTORE)["opts"]["empty_ns"] == 0x40000000
+    (checkpoints.images / "netns-1.img").touch()
+    (criu.directory / "log").unlink()
+    checkpoints.restore(bundle.again())
+    assert criu.request(RESTORE)["opts"]["empty_ns"] == 0
+
+
 def test_pre_dumps_are_a_chain(running: Container, checkpoints: Checkpoints, criu: FakeCriu) -> None:
     """--pre-dump asks whether memory is tracked, has no descriptors.json, and the container goes on."""
     checkpoints.save(running, "--pre-dump").ok()
