@@ -378,9 +378,9 @@ class Container(Executor, Checkpointer):
             code = wait_end(record, fd, EXIT_DEADLINE_S, manager)
         except TimeoutError:
             raise OcirunError(
-                f"init (pid {self.pid}) does not end after SIGKILL within {EXIT_DEADLINE_S:g} s",
+                f"init (pid {record['init']['pid']}) does not end after SIGKILL within {EXIT_DEADLINE_S:g} s",
                 container_id=self.id,
-                hint="it is in uninterruptible sleep; delete again when that is over",
+                hint="it is in uninterruptible sleep, or nobody reaps what was executed in it; delete again after that",
             ) from None
         if self._exit_code is None and code is not None:
             self._exit_code = exit_code(code)

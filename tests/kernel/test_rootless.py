@@ -246,6 +246,38 @@ def test_exec(rootless: RuntimeCommand, mkrootless: MkBundle, user: User, bundle
         container.wait()
 
 
+def test_exec_as_other_users(rootless: RuntimeCommand, user: User, bundle: Bundle) -> None:
+    """Who is executed is one of the container's ids, with a home and groups there and no capabilities; no other id."""
+    container = rootless.create(user.own(subordinate(bundle)).seq("ready", ["sleep", 100])).start()
+    container.line()
+    report = rootless.call("exec", "--user", "5:6", bundle.id, "/probe", "report").ok().report
+    assert (report["uids"], report["gids"]) == ([5] * 4, [6] * 4)
+    assert report["caps"]["effective"] == report["caps"]["permitted"] == 0
+    rootless.call("exec", "--user", "70000", bundle.id, "/probe", "report").refused("uid")
+    rootless.call("exec", "--user", "5:70000", bundle.id, "/probe", "report").refused("gid")
+    container.delete("--force").ok()
+    container.wait()
+
+
+def test_what_is_executed_ends_with_the_container(
+    rootless: RuntimeCommand, user: User, bundle: Bundle, mkrootless: MkBundle
+) -> None:
+    """Of a user who has no cgroup the kernel ends it, with the pid namespace."""
+    for each in (user.own(subordinate(bundle)), mkrootless()):
+        container = rootless.create(each.seq("ready", ["sleep", 100])).start()
+        container.line()
+        pid_file = rootless.root.parent / f"{each.id}.pid"
+        rootless.call("exec", "--detach", "--pid-file", str(pid_file), each.id, "/probe", "sleep", "100").ok()
+        executed = os.pidfd_open(int(pid_file.read_text()))
+        try:
+            container.kill("KILL").ok()
+            os.waitid(os.P_PIDFD, executed, os.WEXITED)  # init is gone when all others of its namespace are reaped
+        finally:
+            os.close(executed)
+        assert container.wait() in (137, -1)
+        container.delete().ok()
+
+
 @ONLY_OURS
 def test_failed_create_leaves_nothing(rootless: RuntimeCommand, own_bundle: Bundle) -> None:
     """And gc finds nothing to do."""
