@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 PACKS = {
     "_packed_query.py": ("ocirun.cli", "ocirun.cli.listing", "ocirun.runtime"),
     "_packed_signal.py": ("ocirun.cli.lifecycle", "ocirun.cli.report", "ocirun.container"),
+    "_packed_start.py": ("ocirun.init.process",),  # what start says to init
+    "_packed_cgroups.py": ("ocirun.cgroups.cgroupfs", "ocirun.spec.ranges"),  # what delete removes, and events reads
     "_packed_exec.py": (
         "ocirun.cli.exec",
         "ocirun.cli.terminal",

@@ -66,20 +66,21 @@ def check(names: list[str]) -> None:
     assert not top & FORBIDDEN, sorted(top & FORBIDDEN)
 
 
-def check_packed(names: list[str], packed: set[str]) -> None:
-    stray = {name for name in names if name.startswith("ocirun.")} - packed
+def check_packed(names: list[str], packed: dict[str, str]) -> None:
+    stray = {name for name in names if name.startswith("ocirun.")} - packed.keys()
     stray -= {"ocirun._native._shim", "ocirun._native._shim.lib"}
     assert not stray, f"to be added to pack.py: {sorted(stray)}"
 
 
-def packed_modules(interpreter: tuple[str, str]) -> set[str]:
-    """Return the modules that pack.py has put into files."""
+def packed_modules(interpreter: tuple[str, str]) -> dict[str, str]:
+    """Return the modules that pack.py has put into files, each with its file."""
     code = (
         "import sys; from _frozen_importlib_external import SourceFileLoader as L; p = type(sys)('p');"
         f"L('p', {interpreter[1]!r} + '/ocirun/cli/_packed_query.py').exec_module(p);"
-        "print(*p.MODULES, *p.ELSEWHERE)"
+        "print(*(f'{name}=first' for name in p.MODULES), *map('='.join, p.ELSEWHERE.items()))"
     )
-    return set(subprocess.check_output([interpreter[0], "-I", "-S", "-c", code], text=True).split())
+    printed = subprocess.check_output([interpreter[0], "-I", "-S", "-c", code], text=True)
+    return dict(each.split("=") for each in printed.split())
 
 
 @pytest.mark.parametrize("words", [("list",), ("list", "-q"), ("list", "-f", "json"), ("state", "nosuch")])
@@ -134,6 +135,9 @@ def test_life_of_a_container(
             assert not [name for name in names if name in ("ocirun.create", "ocirun.plan.build", "ocirun.plan.mounts")]
         if words[0] in ("start", "kill", "delete", "pause", "resume", "ps", "events"):
             assert not [name for name in names if name.startswith(("ocirun.plan.build", "ocirun.create", "ocirun.spec.model"))]
+            # Reading a file costs by its size, whatever of it is used.
+            large = {packed[name] for name in ("ocirun.create", "ocirun.execution", "ocirun.spec.model")}
+            assert not [name for name in names if packed.get(name) in large]
 
 
 @pytest.mark.root
