@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +37,15 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 
 
-def make(directory: Path, probe: Path) -> None:
+def make(directory: Path, probe: Path, names: Iterable[str] = NAMES) -> None:
     """Make the images that are not in *directory*; what is there is complete."""
     directory.mkdir(parents=True, exist_ok=True)
-    for name in NAMES:
+    for name in names:
         if (directory / f"{name}.oci.tar").exists():
             continue
         with tempfile.TemporaryDirectory(dir=directory) as scratch:
             rootfs = Path(scratch) / name
-            ROOTFS[name](rootfs, probe)
+            ROOTFS[name](rootfs, probe, directory.parent)
             layer = _pack(rootfs)
             config = _describe(name, layer)
             _write_docker(Path(scratch) / "docker.tar", name, layer, config)
@@ -66,7 +67,7 @@ def _make_skeleton(rootfs: Path) -> None:
     (rootfs / "etc/group").write_text("root:x:0:\nuser:x:1000:\nmore:x:1001:user\n")
 
 
-def _make_busybox(rootfs: Path, probe: Path) -> None:
+def _make_busybox(rootfs: Path, probe: Path, cache: Path) -> None:
     _make_skeleton(rootfs)
     busybox = shutil.which("busybox")
     assert busybox, "busybox-static is not installed"
@@ -78,20 +79,28 @@ def _make_busybox(rootfs: Path, probe: Path) -> None:
     shutil.copy(probe, rootfs / "probe")
 
 
-def _make_pause(rootfs: Path, probe: Path) -> None:
+def _make_pause(rootfs: Path, probe: Path, cache: Path) -> None:
     _make_skeleton(rootfs)
     shutil.copy(probe, rootfs / "probe")
 
 
-def _make_debian(rootfs: Path, probe: Path) -> None:
+def _make_debian(rootfs: Path, probe: Path, cache: Path) -> None:
     release = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
     suite = release.get("VERSION_CODENAME", "stable").strip('"') if release.get("ID") == "debian" else "stable"
-    words = ["debootstrap", "--variant=minbase", f"--include={DEBIAN_PACKAGES}", suite, str(rootfs)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(words)}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
-    for waste in ("var/cache/apt/archives", "var/lib/apt/lists", "usr/share/doc", "usr/share/locale", "usr/share/man"):
-        shutil.rmtree(rootfs / waste, ignore_errors=True)
+    # It takes minutes and the network, and is the same whatever else changes.
+    kept = cache / f"debian-{suite}-{DEBIAN_PACKAGES}.tar"
+    if not kept.exists():
+        words = ["debootstrap", "--variant=minbase", f"--include={DEBIAN_PACKAGES}", suite, str(rootfs)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{' '.join(words)}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+        for waste in ("var/cache/apt/archives", "var/lib/apt/lists", "usr/share/doc", "usr/share/locale", "usr/share/man"):
+            shutil.rmtree(rootfs / waste, ignore_errors=True)
+        subprocess.run(["tar", "-C", rootfs, "--numeric-owner", "-cf", f"{kept}.{os.getpid()}", "."], check=True)
+        os.rename(f"{kept}.{os.getpid()}", kept)
+    else:
+        rootfs.mkdir()
+        subprocess.run(["tar", "-C", rootfs, "--numeric-owner", "-xpf", kept], check=True)
     shutil.copy(probe, rootfs / "probe")
 
 
