@@ -254,10 +254,6 @@ DIFFERENCES: tuple[Difference, ...] = (
         "runc 1.1 does not know cpu.idle",
     ),
     Difference(
-        "no processes", r"cgroup pids: pids\.max", lambda case: case.resource("pids", "limit") == 0,
-        "config-linux.md#pids: 0 is a limit; runc takes it for none",
-    ),
-    Difference(
         "cgroups left", r"left(: cgroups: new)?",
         lambda case: case.ours == ABSENT and case.linux.get("cgroupsPath", "").strip("/").count("/") > 0,
         "runc leaves the parents that it made",
