@@ -95,6 +95,7 @@ def in_sandbox(arguments: list[str]) -> dict[str, Any]:
     try:
         for name in ("layers", "data", "home"):
             (work / name).mkdir()
+        work.chmod(0o755)  # the sandbox hides what ordinary users may not enter
         environment = {
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": str(work / "home"),
@@ -104,7 +105,8 @@ def in_sandbox(arguments: list[str]) -> dict[str, Any]:
             "DATA": str(work / "data"),
         }
         inner = [sys.executable, str(HERE / "engines.py"), *arguments, "--inside", str(work / "times")]
-        keep = [work / "layers", HERE.parent, Path(sys.prefix), images, work]
+        python = [Path(each) for each in {sys.prefix, sys.base_prefix} if not each.startswith("/usr")]
+        keep = [work / "layers", HERE.parent, *python, images, work]
         words = [str(ENGINES / "sandbox"), "--legacy", *map(str, keep), "--", *inner]
         subprocess.run(words, env=environment, stdin=subprocess.DEVNULL, check=True)
         found: dict[str, Any] = json.loads((work / "times").read_text())
