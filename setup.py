@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from runpy import run_path
 from typing import ClassVar
 
@@ -25,6 +26,8 @@ INIT_SOURCES = (
     "ops_seccomp.c", "wait_start.c",
 )  # fmt: skip
 LAUNCH_SOURCES = ("launch.c", "text.c")
+#: Where the files for share/ of the prefix are made.
+SHARE = os.path.join("build", "manual")
 
 #: Warnings are errors in our C; the hardening that a program without libc can have (the guard is a global, because
 #: there is no thread area); -fPIE with -static-pie and not one relocation, so that no start-up code is needed.
@@ -66,6 +69,32 @@ def build_static(name: str, sources: tuple[str, ...], target_directory: str) -> 
     )
 
 
+def write_manual(directory: str) -> None:
+    """Write the manual pages and the completions, which come from the same table as the parser."""
+    from ocirun.cli.completion import PLACES, script
+    from ocirun.cli.man import pages
+
+    texts = {f"share/man/man1/{name}": text for name, text in pages().items()}
+    texts |= {place: script(shell) for shell, place in PLACES.items()}
+    for name, text in texts.items():
+        path = os.path.join(directory, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+
+
+def shared_files() -> list[tuple[str, Sequence[str]]]:
+    """Return what `write_manual` will have written, as pairs of the directory below the prefix and files."""
+    sys.path.insert(0, HERE)
+    from ocirun.cli.completion import PLACES
+    from ocirun.cli.table import COMMANDS
+
+    names = ["ocirun", *(f"ocirun-{command.name}" for command in COMMANDS)]
+    manual = [os.path.join(SHARE, "share/man/man1", f"{name}.1") for name in names]
+    completions = [(os.path.dirname(place), [os.path.join(SHARE, place)]) for place in PLACES.values()]
+    return [("share/man/man1", manual), *completions]
+
+
 class BuildPrograms(Command):
     """Build ocirun-init and the launcher, and generate the modules that are made from data."""
 
@@ -87,6 +116,7 @@ class BuildPrograms(Command):
         sys.path.insert(0, HERE)
         from ocirun.spec.compile_schema import main as compile_schema
 
+        write_manual(os.path.join(HERE, SHARE))
         compile_schema([os.path.join(base, "ocirun", "spec", "_validator.py")])
         # By path: the package `_native` cannot be imported before its extension is built.
         builder = run_path(os.path.join(HERE, NATIVE, "build_libseccomp.py"))["ffibuilder"]
@@ -145,6 +175,7 @@ setup(
     ],
     package_dir={"ocirun": "ocirun", "ocirun.schemas": "schemas"},
     package_data={"ocirun": ["py.typed"], "ocirun.schemas": ["*.json"], "ocirun._native": ["*.pyi"]},
+    data_files=shared_files(),
     scripts=["ocirun/_native/launch.c"],  # replaced by BuildScripts: what is installed is the program
     cffi_modules=["ocirun/_native/build.py:ffibuilder"],
     cmdclass={

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from ocirun.cli.manual import DESCRIPTIONS, paragraphs
 from ocirun.cli.parser import usage
 from ocirun.cli.table import COMMANDS, GLOBAL_OPTIONS, HELP
 from ocirun.version import SPEC_VERSION, VERSION
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from ocirun.cli.table import Command, Option
 
 _COLUMN = 28
+_WIDTH = 100
 # As crun has it, for people.  `features` says the same, but it takes its answers from where they are used.
 _PARTS = "+SECCOMP +CGROUPFS +CGROUP1 +CGROUP2 +SYSTEMD +APPARMOR +SELINUX -CRIU"
 
@@ -48,10 +50,22 @@ def _program() -> Iterator[str]:
 def _command(command: Command) -> Iterator[str]:
     yield f"usage: {usage(command)}"
     yield ""
-    yield command.help
-    yield ""
+    for is_example, text in paragraphs(DESCRIPTIONS.get(command.name, command.help)):
+        yield from [f"    {text}"] if is_example else wrap(text.replace("`", ""))
+        yield ""
     yield "options:"
     yield from _options((*command.options, HELP))
+
+
+def wrap(text: str) -> Iterator[str]:
+    """Break a paragraph into lines."""
+    line = ""
+    for word in text.split():
+        if line and len(line) + 1 + len(word) > _WIDTH:
+            yield line
+            line = ""
+        line += f" {word}" if line else word
+    yield line
 
 
 def _options(options: Sequence[Option]) -> Iterator[str]:

@@ -373,6 +373,13 @@ COMMANDS = (
         ),
     ),
     Command("gc", "remove what interrupted commands left behind", "lifecycle"),
+    Command(
+        "completion",
+        "print a script that completes the command line in a shell",
+        "completion",
+        ("bash|zsh|fish",),
+        needs_root=False,
+    ),
     Command("help", "print the help of a command", "inspect", ("[COMMAND]",), needs_root=False, function="help_"),
 )
 
