@@ -183,9 +183,13 @@ class Service:
         return CriuError(f"criu ended {how}" + (f": {said}" if said else ""))
 
     def complaints(self) -> str:
-        """Return the last that it has written to its standard output and standard error, if it did."""
+        """Return the last that it has written to its standard output and standard error, when it has ended."""
         if self._output < 0:
             return ""
+        try:
+            _native.wait(self._pidfd, _END_S)  # what it had to say before its log was open it says at the end
+        except TimeoutError:
+            pass
         os.set_blocking(self._output, False)
         try:
             text = os.read(self._output, 1 << 16).decode("utf-8", "replace")
