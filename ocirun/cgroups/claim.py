@@ -23,6 +23,7 @@ _MKDIR_ATTEMPTS = 8
 # Says whose cgroup a directory is; its value is a nonce of the record.  Only root can set
 # "trusted", and only version 2 always takes "user".
 _MARKS = ("trusted.ocirun", "user.ocirun")
+_PARENT = "parent"  # the value where no container is, but those below it: of none, so that the last one removes it
 
 
 def existing_components(hierarchy: Hierarchy) -> int:
@@ -71,35 +72,41 @@ def _make_parents(hierarchy: Hierarchy, made: list[str]) -> None:
             return
         made.append(path)
         os.chmod(path, MODE)  # whatever the umask
+        mark(path, _PARENT)
 
 
 def remove_parents(hierarchy: Hierarchy) -> None:
-    """Remove the parents that were missing when the container was recorded, as far as they are
-    empty.
+    """Remove the parents that were missing when the container was recorded, and those that
+    were made for another container meanwhile or before, as far as they are empty.
     """
     components = hierarchy.path.split("/")
-    for count in range(len(components) - 1, hierarchy.existing, -1):
+    for count in range(len(components) - 1, 0, -1):
+        path = "/".join([hierarchy.mount_point, *components[:count]])
+        if count <= hierarchy.existing and read_mark(path) != _PARENT:
+            return
         try:
-            if not remove_directory("/".join([hierarchy.mount_point, *components[:count]])):
+            if not remove_directory(path):
                 return  # somebody else uses it
         except OSError:
             return  # not ours to remove, then
 
 
-def mark(fd: int, nonce: str) -> None:
+def mark(place: int | str, nonce: str) -> None:
+    """Say whose the cgroup *place* (a descriptor or a path) is, if that can be said here."""
     for name in _MARKS:
         try:
-            os.setxattr(fd, name, nonce.encode())
+            os.setxattr(place, name, nonce.encode())
         except OSError:
             # EPERM without CAP_SYS_ADMIN, EOPNOTSUPP on old kernels: less is known after a crash.
             continue
         return
 
 
-def read_mark(fd: int) -> str | None:
+def read_mark(place: int | str) -> str | None:
+    """Return what `mark` said of a cgroup, None if it is not known."""
     for name in _MARKS:
         try:
-            return os.getxattr(fd, name).decode("ascii", "replace")
+            return os.getxattr(place, name).decode("ascii", "replace")
         except OSError:
             continue
     return None

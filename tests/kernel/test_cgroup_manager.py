@@ -174,6 +174,38 @@ def test_parent_in_use_by_another_stays() -> None:
     assert tree() == before
 
 
+def test_last_to_leave_takes_the_parents_that_another_made() -> None:
+    """They were there when the last one came: twenty containers of an engine at once leave nothing all the same."""
+    before = tree()
+    name = unique("parent")
+    one, other = open_new(f"/{name}/middle/one"), open_new(f"/{name}/middle/other")
+    one.create()
+    other.create()
+    one.remove()
+    other.remove()
+    assert tree() == before
+
+
+def test_parents_of_somebody_else_stay() -> None:
+    """Those that were there before any container, also where a container's parents are below them."""
+    name = unique("parent")
+    keeper = open_new(f"/{name}/keeper")
+    places = [os.path.dirname(each.directory) for each in keeper.paths()]
+    try:
+        for place in places:
+            os.mkdir(place)
+        one, other = open_new(f"/{name}/middle/one"), open_new(f"/{name}/middle/other")
+        one.create()
+        other.create()
+        one.remove()
+        other.remove()
+        assert [os.path.isdir(place) for place in places] == [True] * len(places)
+        assert not any(os.path.exists(f"{place}/middle") for place in places)
+    finally:
+        for place in places:
+            os.rmdir(place)
+
+
 def test_place_moves_into_every_hierarchy(
     manager: CgroupManager, spawn: Callable[..., subprocess.Popen[str]]
 ) -> None:
