@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import cgroups
 from harness.containerd import IMAGE, Ctr, Daemon, write_network
 from harness.leftovers import assert_none_since, look
 
@@ -22,7 +21,6 @@ def engine(runtime_path: str, images: Path, data: Path) -> Iterator[Ctr]:
     engine = Ctr(daemon, runtime_path)
     engine("image", "import", images / "busybox.oci.tar").ok()
     engine.run("--rm", "--cni", IMAGE, "first", "true").ok()  # what is made once is there before we look
-    cgroups.make("default")  # of whichever container is the last to leave it
     for verb in ("add", "del"):
         subprocess.run(["ip", "netns", verb, "first"], check=True)
     yield engine

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from cri.client import Cri
-from harness import cgroups
 from harness.containerd import ADDRESS, Ctr, Daemon, write_network
 from harness.dying import DyingRuntime
 from harness.leftovers import assert_none_since, look
@@ -65,7 +64,6 @@ def client(daemon: Daemon, data: Path) -> Cri:
     cri = Cri(ADDRESS, data / "logs")
     cri.pod("first").run("true").ended()
     cri.clean()
-    cgroups.make("k8s.io")  # of whichever container is the last to leave it
     for verb in ("add", "del"):
         subprocess.run(["ip", "netns", verb, "first"], check=True)
     return cri

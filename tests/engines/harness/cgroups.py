@@ -76,12 +76,6 @@ def exists(name: str) -> bool:
     return any(True for place in _all() if (place / name).is_dir())
 
 
-def make(name: str) -> None:
-    """Make a cgroup in every hierarchy, to have what an engine puts its containers below outlive the containers."""
-    for place in _all():
-        (place / name).mkdir(exist_ok=True)
-
-
 def remove(name: str) -> None:
     """Remove an empty cgroup from every hierarchy."""
     for place in _all():
