@@ -17,12 +17,14 @@ from ocirun.errors import (
     ContainerNotRunning,
     CorruptState,
     HookError,
+    InitDied,
+    InitError,
     InvalidStatus,
     KernelError,
     OcirunError,
 )
 from ocirun.executor import Executor
-from ocirun.identity import exit_code, is_this_boot, open_pidfd, signal_process, wait_end, wait_exit_code
+from ocirun.identity import exit_code, is_this_boot, open_pidfd, signal_process, wait_end, wait_exit_code, wait_gone
 from ocirun.spec.state import CREATED, CREATING, PAUSED, RUNNING, STOPPED, hook_state
 from ocirun.store import NOTIFY_DIRECTORY, START_SOCKET
 
@@ -119,7 +121,8 @@ class Container(Executor, Checkpointer):
 
         With `notify_socket` (a container created with one) also when the process has said that it is ready.
 
-        A failure of execve is this call's error.  A failed hook stops the container: runtime.md step 7 and 9.
+        A failure of execve is this call's error, and the container is stopped then.
+        So it is after a failed hook: runtime.md step 7 and 9.
         Errors: InvalidStatus unless the container is created, InitError, HookError, DeadlineExceeded.
         """
         proxy: NotifyProxy | None = None
@@ -138,6 +141,13 @@ class Container(Executor, Checkpointer):
                 # runtime.md step 7: a failed startContainer hook continues at "the container is destroyed".
                 self._destroy(entry, record)
                 self.run_poststop(record, error)
+                raise
+            except (InitDied, InitError) as error:
+                # Engines delete at once what could not be started, and refuse to where it is not seen to have ended.
+                try:
+                    wait_gone(record, EXIT_DEADLINE_S)
+                except TimeoutError:
+                    error.add_note(f"its process has not ended within {EXIT_DEADLINE_S:g} s")
                 raise
             entry.unlink(START_SOCKET)
         except BaseException:

@@ -104,7 +104,7 @@ def wait_end(record: Record, pidfd: int, timeout_s: float, cgroup: CgroupManager
     from ocirun._native import wait
 
     if pidfd < 0:
-        _wait_gone(record, timeout_s)
+        wait_gone(record, timeout_s)
         return None
     try:
         return wait(pidfd, _FROZEN_AFTER_S)
@@ -115,8 +115,8 @@ def wait_end(record: Record, pidfd: int, timeout_s: float, cgroup: CgroupManager
         return wait(pidfd, timeout_s)
 
 
-def _wait_gone(record: Record, timeout_s: float) -> None:
-    """Wait for the process to end where there are no pidfds.  Raises TimeoutError."""
+def wait_gone(record: Record, timeout_s: float) -> None:
+    """Wait for the process to end, and leave it to its parent.  Raises TimeoutError."""
     import time
 
     init = record["init"]

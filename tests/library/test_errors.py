@@ -86,6 +86,19 @@ def test_invalid_config(library: Runtime, bundle: Bundle) -> None:
     assert len(str(error).splitlines()) == 2
 
 
+def test_failed_start_leaves_a_stopped_container(library: Runtime, mkbundle: MkBundle) -> None:
+    """From the moment that the error is known: engines delete it then, and without force."""
+    bundle = mkbundle().file("/bad", "no program\n", 0o755).process(args=["/bad"])
+    bundle.write()
+    for _ in range(50):
+        container = library.create(unique(), str(bundle.path))
+        with pytest.raises(errors.InitError) as info:
+            container.start()
+        assert info.value.errno == errno.ENOEXEC
+        assert container.state().status == "stopped"
+        container.delete()
+
+
 def test_init_error(library: Runtime, mkbundle: MkBundle) -> None:
     """What the kernel refuses inside: the call, its errno, the pointer, the container."""
     bundle = mkbundle().mount("/data", "tmpfs", "tmpfs", "size=lots")
