@@ -97,6 +97,7 @@ def test_failed_start_leaves_a_stopped_container(library: Runtime, mkbundle: MkB
         assert info.value.errno == errno.ENOEXEC
         assert container.state().status == "stopped"
         container.delete()
+        container.close()
 
 
 def test_init_error(library: Runtime, mkbundle: MkBundle) -> None:
