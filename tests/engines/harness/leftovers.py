@@ -16,7 +16,9 @@ STATE_ROOTS = (
     "/run/containerd/runc",
     "/run/docker/runtime-runc",
 )
-NETWORK_NAMESPACES = ("/run/netns", "/run/docker/netns", "/run/user/1000/netns")
+NETWORK_NAMESPACES = ("/run/netns", "/run/user/1000/netns")
+DOCKER_NAMESPACES = "/run/docker/netns"  # the daemon sweeps up the file once a minute; the namespace is what is mounted on it
+ENGINES_OWN = ("docker", "buildkit")  # cgroups that an engine keeps its containers in: made with the first, they may stay
 CACHE = "/@seccomp"  # of compiled filters, which outlive the container that first had one
 
 
@@ -28,7 +30,7 @@ def look(*ignored: str) -> dict[str, set[str]]:
             ("process", _processes()),
             ("mount", _mounts()),
             ("cgroup", _cgroups()),
-            ("network namespace", _below(NETWORK_NAMESPACES, 1)),
+            ("network namespace", _namespaces()),
             ("interface", os.listdir("/sys/class/net")),
             ("state", (path for path in _below(STATE_ROOTS, 3) if CACHE not in path)),
         )
@@ -70,7 +72,13 @@ def _mounts() -> Iterable[str]:
 
 def _cgroups() -> Iterable[str]:
     for top, _, _ in os.walk("/sys/fs/cgroup"):
-        yield top
+        if os.path.basename(top) not in ENGINES_OWN:
+            yield top
+
+
+def _namespaces() -> Iterable[str]:
+    yield from _below(NETWORK_NAMESPACES, 1)
+    yield from filter(os.path.ismount, _below((DOCKER_NAMESPACES,), 1))
 
 
 def _below(roots: Iterable[str], depth: int) -> Iterable[str]:
