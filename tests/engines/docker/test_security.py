@@ -57,7 +57,8 @@ def test_privileged(docker: Docker) -> None:
     report = docker.probe("--privileged")
     with open("/proc/self/status") as lines:
         (ours,) = (int(line.split()[1], 16) for line in lines if line.startswith("CapBnd"))
-    assert report["caps"]["effective"] == ours and report["seccomp"]["mode"] == 0
+    known = (1 << 38) - 1  # to CAP_AUDIT_READ; of what came later docker 20.10 does not know
+    assert report["caps"]["effective"] & known == ours & known and report["seccomp"]["mode"] == 0
     docker("run", "--rm", "--privileged", "busybox", "sh", "-c", "mount -t tmpfs x /tmp && test -e /dev/kmsg").ok()
 
 
