@@ -6,6 +6,7 @@ An input is a descriptor that is passed to init together with the plan.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from ocirun import _native
@@ -194,7 +195,8 @@ def write_pid_file(path: str, pid: int) -> None:
     )
     try:
         try:
-            os.write(fd, str(pid).encode())
+            if os.write(fd, text := str(pid).encode()) != len(text):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # half of a number is another process
         finally:
             os.close(fd)
         os.rename(temporary, path)
