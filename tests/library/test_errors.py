@@ -57,6 +57,7 @@ FAMILY: dict[str, tuple[str, type[BaseException]]] = {
     "DeadlineExceeded": ("timeout", TimeoutError),
     "HookError": ("hook", errors.OcirunError),
     "CgroupError": ("cgroup", errors.OcirunError),
+    "CriuError": ("criu", errors.OcirunError),
     "InternalError": ("internal", errors.OcirunError),
 }
 

@@ -36,6 +36,7 @@ from ocirun import (
     procfs,
 )
 from ocirun.execution import Execution
+from ocirun.target import Target
 
 pytestmark = pytest.mark.root
 
@@ -203,17 +204,24 @@ def test_container_ends_with_what_was_executed(library: Runtime, container: Cont
 
 
 @pytest.mark.parametrize(
-    "step", ["_open_directory", "_open_namespaces", "_open_birthplace", "_build_plan", "_spawn", "_at_cgroup", "_at_ready"]
+    ("owner", "step"),
+    [
+        (Target, "__init__"),
+        (Target, "open_namespaces"),
+        *((Execution, step) for step in ("_open_birthplace", "_build_plan", "_spawn", "_at_cgroup", "_at_ready")),
+    ],
 )
 @pytest.mark.parametrize("deleted", [False, True])
-def test_container_that_stops_meanwhile(library: Runtime, sleeping: str, workdir: Path, step: str, deleted: bool) -> None:
+def test_container_that_stops_meanwhile(
+    library: Runtime, sleeping: str, workdir: Path, owner: type, step: str, deleted: bool
+) -> None:
     """S-75: at whatever step the container dies, exec says so, and no process is anywhere."""
     container = library.create(unique(), sleeping, stdout=2)
     container.start()
     marker = str(workdir / "ran")
-    original = getattr(Execution, step)
+    original = getattr(owner, step)
 
-    def die(execution: Execution, *arguments: Any) -> Any:
+    def die(execution: Any, *arguments: Any) -> Any:
         container.kill(signal.SIGKILL)
         if step == "_at_ready":
             # Its pid namespace ends when our own process is reaped, which is for exec to do.
@@ -226,7 +234,7 @@ def test_container_that_stops_meanwhile(library: Runtime, sleeping: str, workdir
         return original(execution, *arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Execution, step, die)
+        patch.setattr(owner, step, die)
         with pytest.raises(ContainerNotRunning):
             container.exec(["/probe", "create", "/ran", marker])
     assert not library.unreaped
