@@ -104,6 +104,17 @@ def _environment(case: Case) -> bool:
     return {k: v for k, v in theirs.items() if k != "HOME"} == {k: v for k, v in last.items() if k != "HOME"}
 
 
+def _copied_root(case: Case) -> bool:
+    """The place is in a tmpfs that is filled with what it covers, and whose own mode or owner is asked for."""
+    place = case.path or resolved(case.key.partition(": ")[2].partition("#")[0])
+    return any(
+        (place + "/").startswith(resolved(entry["destination"]).rstrip("/") + "/")
+        and "tmpcopyup" in entry.get("options", ())
+        and any(option.startswith(("mode=", "uid=", "gid=")) for option in entry["options"])
+        for entry in case.spec["mounts"]
+    )
+
+
 def _masked(case: Case) -> bool:
     return case.among(case.linux.get("maskedPaths", ()))
 
@@ -238,6 +249,10 @@ DIFFERENCES: tuple[Difference, ...] = (
         "masks", MOUNT_PLACE, _masked,
         "a masked directory is a tmpfs without room, a masked file the host's /dev/null; runc: an ordinary read-only "
         "tmpfs, the image's /dev/null (CVE-2025-31133)",
+    ),
+    Difference(
+        "root of a filled tmpfs", MOUNT_PLACE + r"|(ls|read|create|open|mknod): .*", _copied_root,
+        "what the options say of its mode and owner is so; runc gives it the mode of the directory that it covers",
     ),
     Difference(
         "access times", MOUNT_PLACE, _contested_access_times,

@@ -158,7 +158,11 @@ class Place:
         finally:
             for path in reversed(mounted):
                 self._libc.umount2(os.fsencode(path), 2)
-            shutil.rmtree(self.path, ignore_errors=True)
+            # What a container does in a mount that it shares with the host comes back, and would be here the next time.
+            for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
+                if line.split()[4].startswith(f"{self.path}/"):
+                    self._libc.umount2(os.fsencode(line.split()[4]), 2)
+            shutil.rmtree(self.path)
 
     def _mount_host(self, target: Path, how: str) -> list[Path]:
         target.mkdir(parents=True, exist_ok=True)
