@@ -57,7 +57,8 @@ def test_exec_parallel(ctr: Ctr) -> None:
 def test_tty_run(ctr: Ctr) -> None:
     """A shell on a terminal of the size that the user's has."""
     with ctr.talk("--rm", IMAGE, "tty", "sh", size=(31, 97)) as shell:
-        shell.write("tty; stty size; echo $((6 * 7))\n")
+        shell.expect("# ")  # what is typed before ctr listens is lost, and the size may come a moment later
+        shell.write("tty; until stty size | grep '31 97'; do :; done; echo $((6 * 7))\n")
         assert "/dev/pts/0" in shell.expect("31 97\r")
         shell.expect("42\r")
         shell.write("ls -l /dev/console; exit 6\n")
@@ -89,7 +90,8 @@ def test_tty_exec(ctr: Ctr) -> None:
     """A second shell has a terminal of its own; the interrupt key reaches what runs in it."""
     ctr.start(IMAGE, "shells", "sleep", "1000")
     with ctr.session("task", "exec", "--tty", "--exec-id", "shell", "shells", "sh", size=(20, 70)) as shell:
-        shell.write("tty; stty size\n")
+        shell.expect("# ")
+        shell.write("tty; until stty size | grep '20 70'; do :; done\n")
         assert "/dev/pts/" in shell.expect("20 70\r")
         shell.write("echo wait''ing; sleep 1000; echo status $?\n")
         shell.expect("waiting\r")

@@ -14,9 +14,9 @@ def test_tty_run(docker: Docker) -> None:
     """A shell at a terminal: what is typed is echoed, and the size is that of the window."""
     with docker.session("run", "--rm", "-it", "busybox", "sh", size=SIZE) as session:
         session.expect("# ")
-        session.write("tty; stty size; echo sum=$((40 + 2))\n")
+        session.write("tty; until stty size | grep '33 111'; do :; done; echo sum=$((40 + 2))\n")
         session.expect("/dev/pts/0")
-        session.expect("33 111")
+        session.expect("33 111\r")  # docker tells it a moment after the start
         session.expect("sum=42")
         session.write("exit 5\n")
         assert session.wait() == 5

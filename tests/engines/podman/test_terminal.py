@@ -22,6 +22,7 @@ def raw(session: Session) -> None:
 def test_tty_run(podman: Engine) -> None:
     """A shell on a terminal of the user's size; its status is podman's."""
     with podman.session("run", "--rm", "-it", "busybox", "sh", size=SIZE) as session:
+        session.expect("# ")
         session.write("tty; test -c /dev/console && echo con''sole\n")
         session.expect("/dev/pts/0")
         session.expect("console")

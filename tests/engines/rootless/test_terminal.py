@@ -13,7 +13,7 @@ SIZE = (33, 101)
 def test_tty_run(podman: Engine) -> None:
     """A terminal: its size, its owner, what is typed, its new size, and the keys that send signals."""
     words = ("run", "--rm", "-it", "--network", "none", "busybox", "sh", "-c")
-    script = "tty; stat -c %u:%g $(tty); stty size; read a; echo got $a; trap 'stty size; echo winch' WINCH; echo ready; cat"
+    script = "tty; stat -c %u:%g $(tty); until stty size | grep '33 101'; do :; done; read a; echo got $a; trap 'stty size; echo winch' WINCH; echo ready; cat"
     with podman.session(*words, script, size=SIZE) as going:
         going.expect("/dev/pts/0")
         going.expect("0:5")
@@ -49,7 +49,7 @@ def test_tty_signal(podman: Engine) -> None:
 def test_tty_exec(podman: Engine) -> None:
     """exec with a terminal of its own, in a container that has none."""
     podman("run", "-d", "--name", "it", "--network", "none", "busybox", "sleep", "1000").ok()
-    with podman.session("exec", "-it", "it", "sh", "-c", "tty; stat -c %u:%g $(tty); stty size; read a; echo got $a; exit 8", size=SIZE) as going:
+    with podman.session("exec", "-it", "it", "sh", "-c", "tty; stat -c %u:%g $(tty); until stty size | grep '33 101'; do :; done; read a; echo got $a; exit 8", size=SIZE) as going:
         going.expect("/dev/pts/0")
         going.expect("0:5")
         going.expect("33 101")
