@@ -20,6 +20,7 @@ from support.cgroup import PURE, directory, mount_point
 from support.command import Container, RuntimeCommand
 from support.criu import Checkpoints
 from support.fake_criu import DUMP, FEATURE_CHECK, NOTIFY, PRE_DUMP, RESTORE, VERSION, FakeCriu
+from support.oracle import cgroups
 
 from ocirun import Runtime
 from ocirun.errors import CriuError, UnsupportedFeature
@@ -58,7 +59,7 @@ def saved(checkpoints: Checkpoints, bundle: Bundle) -> Bundle:
 def nothing_is_left(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """No entry, no cgroup, no process."""
     assert not (runtime.root / bundle.id).exists()
-    assert not list(Path("/sys/fs/cgroup").glob(f"**/{bundle.id}"))
+    assert not cgroups(bundle.id)
 
 
 # -- what is asked ---------------------------------------------------------------------------------------------------

@@ -255,7 +255,8 @@ def pids_limit_holds(c: Context) -> None:
 
 @case("pids-limit-zero")
 def pids_limit_zero(c: Context) -> None:
-    """0 is a limit, and not the same as none."""
+    """0 is a limit, and not the same as none: since version 1.3; engines wrote it before to say none."""
+    c.set({"ociVersion": "1.3.0"})
     check(c, {"pids": {"limit": 0}}, "pids", ("pids.max", "0"), ("pids.max", "0"))
 
 
