@@ -7,7 +7,7 @@ import os
 
 from ocirun.cli import print_text, report_warnings
 from ocirun.cli.parser import UsageError
-from ocirun.cli.signals import parse_signal, raise_at_once, raise_at_termination
+from ocirun.cli.signals import end_at_once, parse_signal, raise_at_once, raise_at_termination
 from ocirun.errors import ContainerNotFound, OcirunError
 
 TYPE_CHECKING = False
@@ -82,7 +82,7 @@ def kill(invocation: Invocation, runtime: Runtime) -> int:
 
 def wait(invocation: Invocation, runtime: Runtime) -> int:
     """The command `wait`: prints the exit code of the container's process, 128 + N where signal N ended it."""
-    raise_at_once()
+    end_at_once()
     print_text(f"{runtime.load(invocation.arguments[0]).wait()}\n")
     return 0
 

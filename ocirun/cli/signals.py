@@ -75,6 +75,18 @@ def raise_at_termination() -> None:
         _signal.signal(number, interrupt)
 
 
+def end_at_once() -> None:
+    """From now on let the kernel end the command, which has nothing to undo.
+
+    A handler of Python's would not do where a wait has no end: a signal just before the system call is only noted,
+    and the call begins.
+    """
+    import _signal
+
+    if _signal.getsignal(SIGNALS["INT"]) != _signal.SIG_IGN:
+        _signal.signal(SIGNALS["INT"], _signal.SIG_DFL)
+
+
 def raise_at_once() -> None:
     """The same for a command that makes nothing which could be lost between two steps: it need not wait for a wait."""
     import _signal
