@@ -167,12 +167,13 @@ def test_no_fd_leak(docker: Docker) -> None:
 
 def test_events(docker: Docker) -> None:
     """The daemon tells of a container's life in its order."""
+    # A name that no other scenario has: the time is of whole seconds.
     since = docker("run", "--rm", "busybox", "date", "+%s").ok().text
-    docker("run", "--name", "one", "--rm", "busybox", "sh", "-c", "exit 3").fails(3)
+    docker("run", "--name", "eventful", "--rm", "busybox", "sh", "-c", "exit 3").fails(3)
     wanted = ["create", "attach", "start", "die", "destroy"]
 
     def told() -> bool:
-        words = ("events", "--since", since, "--until", "0s", "--filter", "container=one", "--format", "{{.Action}}")
+        words = ("events", "--since", since, "--until", "0s", "--filter", "container=eventful", "--format", "{{.Action}}")
         return [action for action in docker(*words).ok().lines if action in wanted] == wanted
 
     eventually(told, "events are missing or in another order")

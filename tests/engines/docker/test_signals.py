@@ -65,6 +65,7 @@ def test_signal_proxy(docker: Docker) -> None:
     """A signal to docker is one to the container."""
     with docker.session("run", "--name", "one", "busybox", "sh", "-c", TRAP.format("TERM", 12)) as session:
         session.expect("ready")
+        eventually(lambda: docker.look("one", "{{.State.Status}}") == "running")
         session.process.send_signal(signal.SIGTERM)
         session.expect("got TERM")
         assert session.wait() == 12

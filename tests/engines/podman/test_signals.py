@@ -52,8 +52,10 @@ def test_kill_signals(podman: Engine) -> None:
 def test_signal_proxy(podman: Engine) -> None:
     """What podman in the foreground gets, the container gets."""
     script = "trap 'echo passed; exit 7' TERM; echo ready; sleep 1000 & wait $!"
-    with podman.session("run", "--rm", "busybox", "sh", "-c", script) as session:
+    with podman.session("run", "--rm", "--name", "one", "busybox", "sh", "-c", script) as session:
         session.expect("ready")
+        # It passes nothing on to what it has not seen running yet.
+        eventually(lambda: state(podman)["Status"] == "running")
         session.process.terminate()
         session.expect("passed")
         assert session.wait() == 7
