@@ -172,9 +172,9 @@ def test_run_parallel(buildah: Engine, options: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: signal.Signals(number).name.lower())
 def test_run_signal(buildah: Engine, container: str, options: tuple[str, ...], number: signal.Signals) -> None:
     """A signal to buildah ends the container, and nothing stays."""
-    words = (*options, "--network", "none", container, "--", "sh", "-c", "for i in $(seq 10); do sleep 0.2; echo $i; done; exec sleep 1000")
+    words = (*options, "--network", "none", container, "--", "sh", "-c", "for i in $(seq 10); do sleep 0.2; echo tick $i; done; exec sleep 1000")
     with buildah.session(*words) as going:
-        going.expect("10")  # buildah takes signals a moment after its container has started
+        going.expect("tick 10")  # buildah takes signals a moment after its container has started
         going.process.send_signal(number)
         assert going.wait() != 0
 
