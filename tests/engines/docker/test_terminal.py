@@ -48,9 +48,9 @@ def test_tty_exec(docker: Docker) -> None:
     docker.up("--name", "one", "busybox", "/probe", "sleep")
     with docker.session("exec", "-it", "one", "sh", size=SIZE) as session:
         session.expect("# ")
-        session.write("tty; stty size; echo job=$(ps -o pid,tty | grep -c 136,)\n")
+        session.write("tty; until stty size | grep '33 111'; do :; done; echo job=$(ps -o pid,tty | grep -c 136,)\n")
         session.expect("/dev/pts/")
-        session.expect("33 111")
+        session.expect("33 111\r")  # docker tells it a moment after the start
         session.expect("job=")
         session.write("exit 6\n")
         assert session.wait() == 6
