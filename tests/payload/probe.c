@@ -204,13 +204,15 @@ static int v_wait_signal(int argc, char **argv)
 
 static int exit_codes[65];
 
+/* Not by out.c, whose line may be half written when the signal comes, and would be written twice. */
 static void on_signal(int sig)
 {
-	begin("signal");
-	j_kint("signal", sig);
-	end();
+	int error = errno;
+
+	dprintf(STDOUT_FILENO, "{\"verb\":\"signal\",\"signal\":%d}\n", sig);
 	if (exit_codes[sig] >= 0)
 		_exit(exit_codes[sig]);
+	errno = error;
 }
 
 /* on-signal SIG CODE: from now on print the signal, and exit with CODE unless that is negative */
