@@ -171,6 +171,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show why a test failed that was run again (`--reruns` of .ci/run): the plugin says only that it did."""
+    for report in terminalreporter.getreports("rerun"):
+        terminalreporter.write_sep("_", f"{report.nodeid}, run again")
+        terminalreporter.write_line(report.longreprtext)
+
+
 def _load_build() -> Any:
     spec = importlib.util.spec_from_file_location("payload_build", REPOSITORY / "tests/payload/build.py")
     assert spec is not None

@@ -204,7 +204,7 @@ def test_shape_is_that_of_runc(runtime: RuntimeCommand, mkbundle: MkBundle, work
     runc.cleanup()
     ours, theirs = (dict(flattened(each)) for each in found)
     # runc's own init may use the disk in the container's cgroup; and with version 2 runc shows 0 for what is not known.
-    lacking = {key for key in theirs if not (key.startswith("blkio.io") or PURE and theirs[key] == 0)} - ours.keys()
+    lacking = {key for key in theirs if not (key.startswith("blkio.io") or (PURE and theirs[key] == 0))} - ours.keys()
     assert lacking == set()
     for key, value in theirs.items():
         if key not in ours:
