@@ -43,6 +43,7 @@ for fd in map(int, filter(None, sys.argv[1].split(","))):
     os.write(fd, b"0")
     os.close(fd)
 print(flush=True)
+sys.stdin.readline()  # it is placed
 exec(sys.argv[2])
 """
 WAIT = "sys.stdin.read()"
@@ -102,8 +103,11 @@ def spawn() -> Iterator[Callable[..., subprocess.Popen[str]]]:
             os.close(fd)
         started.append(process)
         assert process.stdout is not None
+        assert process.stdin is not None
         assert process.stdout.readline() == "\n"
         manager.place(process.pid, joined=True)
+        process.stdin.write("\n")
+        process.stdin.flush()
         return process
 
     yield start
