@@ -39,29 +39,24 @@ PACKS = {
     "_packed_signal.py": ("ocirun.cli.lifecycle", "ocirun.cli.report", "ocirun.container"),
     "_packed_start.py": ("ocirun.init.process",),  # what start says to init
     "_packed_cgroups.py": ("ocirun.cgroups.cgroupfs", "ocirun.spec.ranges"),  # what delete removes, and events reads
-    "_packed_exec.py": (
-        "ocirun.cli.exec",
-        "ocirun.cli.terminal",
-        "ocirun.execution",
+    "_packed_process.py": (  # what create and exec share
         "ocirun.bundle",
-        "ocirun.plan.seccomp",
-        "ocirun.cgroups.cgroupfs",
-    ),
-    "_packed_create.py": (
-        "ocirun.cli.run",
-        "ocirun.create",
-        "ocirun.bundle",
-        "ocirun.validate",
-        "ocirun.cgroups.cgroupfs",
         "ocirun.cgroups.devices",
         "ocirun.cgroups.host_rules",
-        "ocirun.cgroups.limits",
         "ocirun.cgroups.resources",
         "ocirun.cgroups.settings",
+        "ocirun.cli.foreground",
+        "ocirun.inputs",
+        "ocirun.plan.encode",
+        "ocirun.plan.process",
+        "ocirun.plan.seccomp",
+        "ocirun.validate",
     ),
+    "_packed_create.py": ("ocirun.cli.run", "ocirun.create", "ocirun.cgroups.limits"),
+    "_packed_exec.py": ("ocirun.cli.exec", "ocirun.execution"),
+    "_packed_terminal.py": ("ocirun.cli.terminal",),
     "_packed_watch.py": ("ocirun.cli.processes", "ocirun.cli.events", "ocirun.cgroups.legacy_stats"),
-    "_packed_seccomp.py": ("ocirun.plan.seccomp",),
-    "_packed_seldom.py": ("ocirun.cli.terminal", "ocirun.hooks", "ocirun.idmap", "ocirun.notify"),
+    "_packed_seldom.py": ("ocirun.hooks", "ocirun.idmap", "ocirun.notify"),
 }
 #: What `import NAME` becomes.
 STAND_INS = {"os": "from ocirun.cli import light_os as os", "stat": "import _stat as stat"}
