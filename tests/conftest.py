@@ -15,6 +15,7 @@ OCIRUN_MUST_RUN=1 turns a skip into a failure unless its reason is one that the 
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib.util
 import os
 import platform
@@ -22,12 +23,16 @@ import re
 import shutil
 import signal
 import stat
+import subprocess
+import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support.bundle import TAG, Bundle, unique
 from support.canary import Canary
 from support.command import RuntimeCommand, find_runtime
@@ -87,6 +92,10 @@ CAP_SYS_RESOURCE = 24
 CLONE_NEWNS = 0x20000
 MS_BIND, MS_MOVE, MS_REC, MS_PRIVATE, MS_SHARED = 0x1000, 0x2000, 0x4000, 1 << 18, 1 << 20
 PR_SET_CHILD_SUBREAPER = 36
+HAS_FAILED = pytest.StashKey[bool]()
+# How long an example takes says what else the machine does.
+settings.register_profile("steady", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -155,14 +164,42 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", text)[:2])
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    _end_what_failures_left(item.config)
     if reason := _missing(item):
         pytest.skip(reason)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    _end_what_failures_left(session.config)
+
+
+def _end_what_failures_left(config: pytest.Config) -> None:
+    """End the processes, and close the files, that nobody but the frames of a failed test has.
+
+    Those frames live on in sys.last_traceback.  What they hold would complain, by a ResourceWarning that is an error,
+    when the garbage collector comes to it: in the middle of another test.
+    """
+    if not config.stash.get(HAS_FAILED, False):
+        return
+    config.stash[HAS_FAILED] = False
+    for name in ("last_type", "last_value", "last_traceback", "last_exc"):
+        vars(sys).pop(name, None)
+    with warnings.catch_warnings(record=True) as complaints:
+        warnings.simplefilter("always")
+        gc.collect()
+    for complaint in complaints:
+        if isinstance(complaint.source, subprocess.Popen):  # it is still running, and nobody's any more
+            complaint.source.kill()
+            complaint.source.wait()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     report = yield
+    if call.excinfo is not None and not call.excinfo.errisinstance(pytest.skip.Exception):
+        item.config.stash[HAS_FAILED] = True
     if report.skipped and os.environ.get("OCIRUN_MUST_RUN") == "1" and not hasattr(report, "wasxfail"):
         reason = str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else ""
         if not reason.removeprefix("Skipped: ").startswith(MACHINE_CANNOT):
