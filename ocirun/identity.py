@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _SIGKILL = 9
 _FROZEN_AFTER_S = 0.5  # nothing else takes that long to die
+_SLOW_PARENT_S = 10
 
 
 def is_this_boot(record: Record) -> bool:
@@ -136,6 +137,11 @@ def wait_exit_code(pidfd: int, timeout_s: float | None, container_id: str) -> in
     from ocirun._native import wait
 
     found = wait(pidfd, timeout_s)
+    # Each wait gives the parent a second to reap what has ended; who has all the time there is gives a slow one more.
+    for _ in range(_SLOW_PARENT_S if timeout_s is None else 0):
+        if found is not None:
+            break
+        found = wait(pidfd, None)
     if found is None:
         error = OcirunError(
             "the exit status is not known: the process is not a child of this one", container_id=container_id

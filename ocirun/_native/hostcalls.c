@@ -231,7 +231,8 @@ static int status_of(const siginfo_t *info) {
  * which POLLHUP tells.  Between the two lies the parent's waitpid(2), or with SIGCHLD ignored the kernel's own reaping.
  */
 static void read_exit_status(int pidfd, int *status) {
-	for (int last = 0; last < 2; last++) {
+	int64_t deadline = now_ms() + REAPING_MS;
+	for (int is_released = 0;;) {
 		struct pidfd_info_v0 info = { .mask = PIDFD_INFO_EXIT_ };
 		if (ioctl(pidfd, PIDFD_GET_INFO_, &info) < 0)
 			return; /* ENOTTY before Linux 6.13, ESRCH before 6.15 */
@@ -239,9 +240,15 @@ static void read_exit_status(int pidfd, int *status) {
 			*status = info.exit_code;
 			return;
 		}
-		struct pollfd released = { .fd = pidfd, .events = 0 };
-		if (!last && poll(&released, 1, REAPING_MS) < 0)
+		int64_t left = deadline - now_ms();
+		if (is_released || left <= 0)
 			return;
+		/* SIGCHLD, for one, is likely to come just now, and says nothing about the parent. */
+		struct pollfd released = { .fd = pidfd, .events = 0 };
+		int ready = poll(&released, 1, (int)left);
+		if (ready < 0 && errno != EINTR)
+			return;
+		is_released = ready > 0;
 	}
 }
 

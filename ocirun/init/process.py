@@ -144,7 +144,7 @@ class InitProcess:
     def _how(self) -> str:
         """Say how init ended; it is gone or about to be."""
         try:
-            status = _native.wait(self.pidfd, 5.0)
+            status = _native.wait(self.pidfd, 30.0)
         except (TimeoutError, KernelError):
             return "without a word"
         return describe_status(status)

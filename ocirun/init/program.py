@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _OUTPUT_KEPT = 4096
 _EXECUTE_S = 30.0
+_END_S = 30.0
 
 
 class Finished:
@@ -130,7 +131,7 @@ def _wait(pid: int, pidfd: int, output: int, timeout_s: float | None) -> Finishe
                 poll.unregister(output)
         elif pidfd in ready:
             # Not until end-of-file of the output: a daemon that the program left may hold it open.
-            return Finished(_native.wait(pidfd, 5.0), kept)
+            return Finished(_native.wait(pidfd, _END_S), kept)
         elif not ready:
             _end(pid, pidfd)
             return Finished(None, kept, timed_out=True)
@@ -141,7 +142,7 @@ def _end(pid: int, pidfd: int) -> None:
     if not kill_child(pid, pidfd):
         return  # reaped: the number may be somebody else's
     _kill_group(pid)
-    _native.wait(pidfd, 5.0)
+    _native.wait(pidfd, _END_S)
 
 
 def _kill_group(pid: int) -> None:
