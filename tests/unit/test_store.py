@@ -37,7 +37,7 @@ RECORDS = st.fixed_dictionaries(
     {"schemaVersion": st.just(SCHEMA_VERSION), "id": TEXT},
     optional={"annotations": st.dictionaries(TEXT, TEXT, max_size=5)},
 )
-shared = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+shared = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -56,7 +57,9 @@ class FakeBus(threading.Thread):
     def serve(self) -> None:
         received = b""
         while b"DATA\r\n" not in received:
-            received += self.connection.recv(4096)
+            if not (data := self.connection.recv(4096)):
+                return
+            received += data
         assert received == b"\0AUTH EXTERNAL\r\nDATA\r\n"
         for byte in self.greeting:  # in as many pieces as there can be
             self.connection.send(bytes([byte]))
@@ -93,10 +96,8 @@ class FakeBus(threading.Thread):
 
 
 @pytest.fixture
-def fake(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., FakeBus]]:
-    """Start a fake bus; a deadline is half a second meanwhile."""
-    monkeypatch.setattr(systemd_bus, "_DEADLINE_S", 0.5)
-    monkeypatch.setattr(systemd_bus, "_ROOM_DEADLINE_S", 0.5)
+def fake(workdir: Path) -> Iterator[Callable[..., FakeBus]]:
+    """Start a fake bus."""
     made: list[FakeBus] = []
 
     def start(greeting: bytes = b"DATA\r\nOK 1234\r\n", **answers: Answer) -> FakeBus:
@@ -109,6 +110,20 @@ def fake(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
         bus.listener.shutdown(socket.SHUT_RDWR)
         bus.listener.close()
         bus.join(5)
+
+
+@pytest.fixture
+def too_late(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeBus], None]:
+    """Let every deadline pass that there is; who waits for the bus sees that by a signal that is none of his."""
+    passed_s = 0.0
+
+    def later(bus: FakeBus) -> None:
+        nonlocal passed_s
+        passed_s += 1000
+        bus.send(new_signal(MANAGER, "Reloading", "b", (True,)))
+
+    monkeypatch.setattr(systemd_bus, "monotonic", lambda: time.monotonic() + passed_s)
+    return later
 
 
 @pytest.fixture
@@ -155,9 +170,9 @@ def test_a_job_that_fails(fake: Callable[..., FakeBus], address: str, result: st
     connection.close()
 
 
-def test_a_forged_signal(fake: Callable[..., FakeBus], address: str) -> None:
+def test_a_forged_signal(fake: Callable[..., FakeBus], address: str, too_late: Callable[[FakeBus], None]) -> None:
     """Anybody on the bus may send us a signal: only systemd's counts."""
-    fake(StartTransientUnit=lambda bus, call: bus.job(call, "done", sender=":1.666"))
+    fake(StartTransientUnit=lambda bus, call: [bus.job(call, "done", sender=":1.666"), too_late(bus)])
     connection = connect(address)
     with pytest.raises(CgroupError, match=r"did not finish StartTransientUnit x\.scope within"):
         connection.start_transient_unit("x.scope", [])
@@ -179,19 +194,21 @@ def test_errors(fake: Callable[..., FakeBus], address: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["Hello", "GetConnectionUnixProcessID"])
-def test_silence_at_first(fake: Callable[..., FakeBus], address: str, method: str) -> None:
+def test_silence_at_first(
+    fake: Callable[..., FakeBus], address: str, too_late: Callable[[FakeBus], None], method: str
+) -> None:
     """A bus that does not answer is an error after the deadline."""
-    fake(**{method: lambda bus, call: None})
+    fake(**{method: lambda bus, call: too_late(bus)})
     with pytest.raises(CgroupError, match=f"did not answer {method} within"):
         connect(address)
 
 
-def test_silence_later(fake: Callable[..., FakeBus], address: str) -> None:
+def test_silence_later(fake: Callable[..., FakeBus], address: str, too_late: Callable[[FakeBus], None]) -> None:
     """So is a systemd that does not."""
-    fake()
+    fake(StopUnit=lambda bus, call: too_late(bus), Get=lambda bus, call: too_late(bus))
     connection = connect(address)
     for call in (lambda: connection.stop_unit("x"), lambda: connection.manager_properties("Version")):
-        with pytest.raises(CgroupError, match="within"):
+        with pytest.raises(CgroupError, match=r"did not answer (StopUnit|Get) within"):
             call()
     connection.close()
 
@@ -254,8 +271,9 @@ def test_no_room(fake: Callable[..., FakeBus], address: str) -> None:
     assert bus.connections == 3
 
 
-def test_never_any_room(fake: Callable[..., FakeBus], address: str) -> None:
+def test_never_any_room(fake: Callable[..., FakeBus], address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Up to the deadline."""
+    monkeypatch.setattr(systemd_bus, "_ROOM_DEADLINE_S", 0.5)
     fake(Hello=lambda bus, call: bus.refuse(call, "org.freedesktop.DBus.Error.LimitsExceeded", "too many"))
     with pytest.raises(BusError, match="too many"):
         connect(address)
