@@ -46,7 +46,9 @@ def executing(runtime: RuntimeCommand, *words: str, **keywords: Any) -> Iterator
         yield process
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
+        for pipe in (process.stdout, process.stderr):
+            pipe.close()  # not read to its end: a process that is left has it too
 
 
 @pytest.mark.parametrize("code", [0, 1, 127, 255])
@@ -110,8 +112,7 @@ def test_interrupted_before_the_process_runs(
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    while not children.read_text():
-        assert process.poll() is None
+    until(lambda: process.poll() is not None or bool(children.read_text()), "a process is made")
     process.send_signal(signal.SIGTERM)
     # Version 1 delivers nothing to what is frozen, so it cannot be reaped yet.
     until(lambda: all(map(is_killed, children.read_text().split())), "the process is killed")

@@ -228,9 +228,7 @@ def test_console_socket_that_closes(
 
         thread = threading.Thread(target=hang_up)
         thread.start()
-        result = runtime.try_create(
-            bundle.process(terminal=True), "--console-socket", str(path), timeout=15
-        )
+        result = runtime.try_create(bundle.process(terminal=True), "--console-socket", str(path))
         thread.join()
     if result.rc:
         result.refused("EPIPE")

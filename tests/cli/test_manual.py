@@ -167,11 +167,13 @@ def terminal(path: str) -> Iterator[int]:
     if pid == 0:
         os.execvpe("zsh", ["zsh", "-f", "-i"], {"PATH": path, "TERM": "dumb", "PS1": "> ", "HOME": "/nonexistent"})
     setup = f"autoload -Uz compinit && compinit -u -D; source {SHARE / PLACES['zsh']}; setopt no_beep; echo lo''aded\n"
-    os.write(fd, setup.encode())
-    wait_for(fd, "loaded\r\n")
-    yield fd
-    os.close(fd)
-    os.waitpid(pid, 0)
+    try:
+        os.write(fd, setup.encode())
+        wait_for(fd, "loaded\r\n")
+        yield fd
+    finally:
+        os.close(fd)
+        os.waitpid(pid, 0)
 
 
 def wait_for(fd: int, *words: str) -> None:

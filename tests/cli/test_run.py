@@ -291,7 +291,7 @@ def supervisor(workdir: Path) -> Iterator[socket.socket]:
     """The socket that a service manager listens on."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as made:
         made.bind(str(workdir / "notify"))
-        made.settimeout(10)
+        made.settimeout(60)
         yield made
 
 
@@ -353,7 +353,7 @@ def test_pidfd_socket(runtime: RuntimeCommand, sleeper: Bundle, workdir: Path) -
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(str(path))
         listener.listen(1)
-        listener.settimeout(10)
+        listener.settimeout(60)
         container = runtime.create(sleeper, "--pidfd-socket", str(path))
         connection, _ = listener.accept()
         with connection:
@@ -390,7 +390,7 @@ def test_closed_output(runtime: RuntimeCommand, bundle: Bundle) -> None:
     bundle.args("exit", "9").write()
     runtime.remember(bundle.id)
     done = subprocess.run(
-        runtime.command("run", "--bundle", str(bundle.path), bundle.id), preexec_fn=close, check=False, timeout=20
+        runtime.command("run", "--bundle", str(bundle.path), bundle.id), preexec_fn=close, check=False, timeout=60
     )
     assert done.returncode == 9
 

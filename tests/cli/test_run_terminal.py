@@ -188,7 +188,7 @@ def test_last_words(session: Any, bundle: Bundle, workdir: Path) -> None:
     try:
         here.process.send_signal(signal.SIGSTOP)
         os.kill(int(init), signal.SIGTERM)
-        assert select.select([pidfd], [], [], 10)[0]
+        assert select.select([pidfd], [], [], 60)[0]
         here.process.send_signal(signal.SIGCONT)
     finally:
         os.close(pidfd)

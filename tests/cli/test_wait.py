@@ -7,9 +7,12 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from support.bundle import Bundle
+from support.cgroup import until
 from support.command import ENVIRONMENT, RuntimeCommand
 
 pytestmark = [pytest.mark.root, pytest.mark.ocirun_only("no peer has the command")]
@@ -17,7 +20,7 @@ MkBundle = Callable[..., Bundle]
 
 
 def waiting(runtime: RuntimeCommand, bundle: Bundle) -> subprocess.Popen[str]:
-    """Start `wait`; returns when it waits."""
+    """Start `wait`; returns when it is about to wait."""
     process = subprocess.Popen(
         runtime.command("wait", bundle.id), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
     )
@@ -37,6 +40,10 @@ def descriptors(pid: int) -> str:
     return " ".join(found)
 
 
+def is_asleep(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+
+
 @pytest.mark.kernel("6.15")
 @pytest.mark.parametrize(("number", "status"), [(15, 7), (9, 137)])
 def test_exit_status(runtime: RuntimeCommand, bundle: Bundle, number: int, status: int) -> None:
@@ -44,8 +51,11 @@ def test_exit_status(runtime: RuntimeCommand, bundle: Bundle, number: int, statu
     container = runtime.create(bundle.seq(["on-signal", "15", str(status)], "ready", "sleep")).start()
     container.line()
     both = [waiting(runtime, bundle) for _ in range(2)]
-    container.kill(number).ok()
-    container.wait()
+    until(lambda: all(is_asleep(process.pid) for process in both), "both wait")
+    with ThreadPoolExecutor(1) as pool:
+        parent = pool.submit(container.wait)  # as engines do: it reaps at once
+        container.kill(number).ok()
+        assert parent.result() == status
     for process in both:
         assert process.communicate(timeout=60) == (f"{status}\n", "")
         assert process.returncode == 0

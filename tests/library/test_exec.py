@@ -189,15 +189,15 @@ def test_container_ends_with_what_was_executed(library: Runtime, container: Cont
     """A pid namespace ends when all in it are reaped: wait and delete do that for what nobody has waited for."""
     first, second = container.exec(["/probe", "sleep"]), container.exec(["/probe", "exit", "3"])
     fd = second.pidfd()
-    assert select.select([fd], [], [], 20)[0]
+    assert select.select([fd], [], [], 60)[0]
     os.close(fd)
     container.kill(signal.SIGKILL)
     assert container.wait(60) == 137
-    assert (first.wait(1), second.wait(1)) == (137, 3)
+    assert (first.wait(60), second.wait(60)) == (137, 3)
     other = library.create(unique(), container.bundle)
     third = other.exec(["/probe", "sleep"])
     other.delete(force=True)
-    assert third.wait(1) == 137
+    assert third.wait(60) == 137
     for process in (first, second, third):
         process.close()
     assert not library.unreaped
@@ -282,10 +282,12 @@ def test_many_at_once_while_it_ends(library: Runtime, sleeping: str) -> None:
     """S-77: execs beside kill and delete all come back, and nothing is left."""
     container = library.create(unique(), sleeping, stdout=2)
     container.start()
-    begun = threading.Semaphore(0)
+    begun, deleted = threading.Semaphore(0), threading.Event()
 
-    def execute(_: int) -> str:
+    def execute(number: int) -> str:
         begun.release()
+        if number >= 36:
+            deleted.wait(60)  # however late that is
         try:
             with container.exec(["/probe", "exit", "0"]) as process:
                 return str(process.wait(60))
@@ -300,6 +302,7 @@ def test_many_at_once_while_it_ends(library: Runtime, sleeping: str) -> None:
             begun.acquire()
         container.kill(signal.SIGKILL)
         container.delete(force=True)
+        deleted.set()
         outcomes = {result.result(60) for result in results}
     assert outcomes <= {"0", "137", "not running", "not found"}
     assert "not found" in outcomes or "not running" in outcomes

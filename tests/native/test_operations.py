@@ -33,13 +33,13 @@ def carry_out(operations: Sequence[ops.Op], directory: Path, slot_count: int = 1
         for fd in (plan, executable, theirs):
             os.close(fd)
     try:
-        message = _native.receive(ours, 10.0)
+        message = _native.receive(ours, 60.0)
         assert message is not None
         return message
     finally:
         os.close(ours)
         kill_child(spawned.pid, spawned.pidfd)
-        _native.wait(spawned.pidfd, 10.0)
+        _native.wait(spawned.pidfd, 60.0)
         os.close(spawned.pidfd)
 
 

@@ -81,7 +81,7 @@ def run_init(content: bytes) -> int:
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     try:
         spawned = _native.spawn(executable, plan, (null, null, null), (), (theirs,))
-        status = _native.wait(spawned.pidfd, 10)
+        status = _native.wait(spawned.pidfd, 60)
         os.close(spawned.pidfd)
         assert status is not None
         return status

@@ -316,7 +316,7 @@ def test_last_words_of_who_did_not_read_ours() -> None:
     finally:
         os.close(theirs)
     try:
-        said = [_native.receive(ours, 5.0) for _ in range(3)]
+        said = [_native.receive(ours, 60.0) for _ in range(3)]
     finally:
         os.close(ours)
     assert [message and message.kind for message in said] == [protocol.FAILED, protocol.EXECUTING, None]
