@@ -17,7 +17,7 @@ from typing import Any
 
 from conformance.harness.case import Failed, case
 from conformance.harness.context import Context
-from conformance.harness.runtime import Container
+from conformance.harness.runtime import TIMEOUT, Container
 
 # -- terminal ----------------------------------------------------------------------------------------------------------
 
@@ -46,7 +46,7 @@ def read_terminal(c: Context, fd: int) -> list[Any]:
     from conformance.harness.runtime import parse_lines
 
     data = b""
-    while select.select([fd], [], [], 10)[0]:
+    while select.select([fd], [], [], TIMEOUT)[0]:
         try:
             chunk = os.read(fd, 65536)
         except OSError:

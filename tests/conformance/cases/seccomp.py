@@ -282,7 +282,7 @@ class Agent(threading.Thread):
         self.connections += 1
         kept: list[int] = []
         with connection:
-            connection.settimeout(20)
+            connection.settimeout(60)
             try:
                 while True:
                     data, fds, _, _ = socket.recv_fds(connection, 1 << 20, 8)
@@ -296,7 +296,7 @@ class Agent(threading.Thread):
             except OSError:
                 pass
         for fd in kept:
-            self._threads[-1].join(20)
+            self._threads[-1].join(60)
             os.close(fd)
 
     _threads: list[threading.Thread]
@@ -309,7 +309,7 @@ class Agent(threading.Thread):
     def serve(self, fd: int) -> None:
         """Answer notifications until the filter is gone."""
         while True:
-            ready = select.select([fd, self._end], [], [], 15)[0]
+            ready = select.select([fd, self._end], [], [], 60)[0]
             if not ready or self._end in ready:
                 return
             request = array.array("B", bytes(80))
@@ -329,7 +329,7 @@ class Agent(threading.Thread):
             self._listener.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
-        self.join(20)
+        self.join(60)
         self._listener.close()
         os.close(self._end)
 
@@ -401,7 +401,7 @@ def seccomp_notify_closes(c: Context) -> None:
     agent = Agent(c)
     profile(c, rule("SCMP_ACT_NOTIFY", "munlockall"), listenerPath=agent.path)
     c.running(["syscall", "munlockall"])
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not agent.closed and agent.is_alive() and time.monotonic() < deadline:
         time.sleep(0.02)
     c.equal("the connection is closed", agent.closed, True)

@@ -155,7 +155,11 @@ def has_controller(name: str) -> bool:
 def children() -> Iterator[int]:
     """Yield the processes that this one is the parent of, zombies left out."""
     for task in os.listdir("/proc/self/task"):
-        for word in Path(f"/proc/self/task/{task}/children").read_text().split():
+        try:
+            words = Path(f"/proc/self/task/{task}/children").read_text().split()
+        except FileNotFoundError:
+            continue  # a thread that has just ended
+        for word in words:
             try:
                 state = Path(f"/proc/{word}/stat").read_text().rpartition(")")[2].split()[0]
             except OSError:

@@ -38,7 +38,7 @@ from .case import (
 from .context import Context, build_probe
 from .runtime import Runtime
 
-CASE_DEADLINE_S = 300
+CASE_DEADLINE_S = 600
 DOCUMENTS = (
     "bundle.md", "runtime.md", "runtime-linux.md", "config.md", "config-linux.md", "features.md", "features-linux.md",
 )  # fmt: skip

@@ -18,7 +18,7 @@ from typing import Any
 from . import machine
 from .case import Failed, version
 
-TIMEOUT = float(os.environ.get("CONFORMANCE_TIMEOUT", "30"))
+TIMEOUT = float(os.environ.get("CONFORMANCE_TIMEOUT", "60"))
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 Json = dict[str, Any]
 
@@ -256,7 +256,7 @@ class Container:
         """Return its status."""
         return str(self.state().get("status"))
 
-    def wait_status(self, wanted: str, seconds: float = 10) -> str:
+    def wait_status(self, wanted: str, seconds: float = TIMEOUT) -> str:
         """Return the status as soon as it is the wanted one, or what it is in the end."""
         deadline = time.monotonic() + seconds
         while (status := self.status) != wanted and time.monotonic() < deadline:
