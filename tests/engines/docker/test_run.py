@@ -115,8 +115,8 @@ def test_detach_logs(docker: Docker) -> None:
     """What runs in the background has its output in the logs."""
     docker.up("--name", "one", "busybox", "sh", "-c", "echo out; echo err >&2; exit 3")
     assert docker("wait", "one").ok().text == "3"
-    done = docker("logs", "one").ok()
-    assert (done.out, done.err) == ("out\n", "err\n")
+    # The daemon waits two seconds for the streams, and tells of the end then.
+    eventually(lambda: ((done := docker("logs", "one").ok()).out, done.err) == ("out\n", "err\n"), "not all is in the logs")
     docker.up("--name", "two", "busybox", "sh", "-c", "echo first; while [ ! -e /go ]; do sleep 0.05; done; echo last")
     with docker.session("logs", "--follow", "two") as session:
         session.expect("first")

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from harness.engine import Engine, Result, Session, eventually
+from harness.engine import TIMEOUT, Engine, Result, Session, eventually
 
 ADDRESS = "/run/containerd/containerd.sock"
 RUNC_V2 = "io.containerd.runc.v2"
@@ -70,7 +70,7 @@ class Daemon:
         """End it and wait until it is gone; its containers stay."""
         assert self.process is not None
         self.process.send_signal(how)
-        self.process.wait(60)
+        self.process.wait(TIMEOUT)
 
 
 class Ctr(Engine):

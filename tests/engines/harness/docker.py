@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.engine import Engine, eventually
+from harness.engine import TIMEOUT, Engine, eventually
 
 RUNTIME = "tested"  # what the runtime under test is called in the daemon's configuration
 CLIENT = "/usr/bin/docker"  # of the distribution, as the daemon is
@@ -115,7 +115,7 @@ class Daemon:
         """Send the daemon a signal that ends it, and wait for that."""
         assert self.process
         self.process.send_signal(number)
-        self.process.wait(60)
+        self.process.wait(TIMEOUT)
         self.process = None
 
     def __enter__(self) -> Daemon:

@@ -83,6 +83,8 @@ def _namespaces() -> Iterable[str]:
 
 def _below(roots: Iterable[str], depth: int) -> Iterable[str]:
     for root in roots:
-        for level in range(1, depth + 1):
-            for path in Path(root).glob("/".join("*" * level)):
-                yield str(path)
+        # Unlike a glob it passes over what vanishes meanwhile.
+        for top, directories, files in os.walk(root):
+            yield from (f"{top}/{name}" for name in (*directories, *files))
+            if top.count("/") - root.count("/") == depth - 1:
+                directories.clear()

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from harness.engine import Engine, Result, eventually
+from harness.engine import TIMEOUT, Engine, Result, eventually
 
 if os.environ.get("OCIRUN_ENGINES_RUNTIME") != "ocirun":
     collect_ignore_glob = ["*"]  # peers have no such command
@@ -43,4 +43,4 @@ def daemon(log: Path, *words: str | Path, until: Callable[[], bool]) -> Iterator
             yield process
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(TIMEOUT)

@@ -49,8 +49,8 @@ def test_containerd_knows_it(setup: Callable[..., Result], data: Path, runtime_p
     setup("containerd", "--default")
     assert dump()["plugins"][CRI]["containerd"]["default_runtime_name"] == "ocirun"
 
-    ctr = Engine(["ctr", "--connect-timeout", "2s"])
-    with daemon(scratch / "log", "containerd", "--root", data / "containerd", until=lambda: ctr("version", timeout=10).rc == 0):
+    ctr = Engine(["ctr", "--timeout", "10s", "--connect-timeout", "2s"])
+    with daemon(scratch / "log", "containerd", "--root", data / "containerd", until=lambda: ctr("version").rc == 0):
         lines = [line.split() for line in ctr("plugins", "ls").ok().lines]
         assert [line[-1] for line in lines if line[:2] == ["io.containerd.grpc.v1", "cri"]] == ["ok"], scratch / "log"
     FILE.unlink()
