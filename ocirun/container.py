@@ -12,6 +12,7 @@ from errno import ECONNRESET, EPERM, EPIPE
 from ocirun import _native, preconditions, procfs, status
 from ocirun.cgroups import open_manager
 from ocirun.checkpointer import Checkpointer
+from ocirun.closing import Closing
 from ocirun.errors import (
     ContainerNotFound,
     ContainerNotRunning,
@@ -31,8 +32,7 @@ from ocirun.store import NOTIFY_DIRECTORY, START_SOCKET
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
-    from typing import Any, Self
+    from typing import Any
 
     from ocirun.cgroups import CgroupManager
     from ocirun.cgroups.stats import Stats
@@ -48,7 +48,7 @@ START_DEADLINE_S = 60.0
 EXIT_DEADLINE_S = 10.0
 
 
-class Container(Executor, Checkpointer):
+class Container(Executor, Checkpointer, Closing):
     """A container that exists.  Comes from `Runtime.create` and `Runtime.load`; safe to use from several threads.
 
     Holds a pidfd of the container's process when it was created here; close() or the end of a `with` block gives it
@@ -67,20 +67,6 @@ class Container(Executor, Checkpointer):
 
     def __repr__(self) -> str:
         return f"<Container {self.id} pid {self.pid}>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        self.close()
 
     def close(self) -> None:
         """Give up the pidfd."""

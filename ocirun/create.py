@@ -101,18 +101,9 @@ class Creation:
         self._undo = Undo()
 
     def run(self) -> None:
-        """Create the container, or leave nothing of it."""
+        """Make the container, or leave nothing of it."""
         try:
-            self._check_rootfs()
-            self._save_intent()
-            self._open_inputs()
-            self._make_birthplace()
-            plan = self._build_plan()
-            self._two_steps, self.warnings = plan.two_steps, plan.warnings
-            init = self._spawn(plan)
-            self._finish_cgroup_unless_forking()
-            init.drive(self._handlers(), self._deadline())
-            self.pid, self.pidfd = init.pid, init.pidfd
+            self._steps()
         except BaseException as error:
             if isinstance(error, HookError):
                 self.hooks_ran = True
@@ -120,10 +111,25 @@ class Creation:
             raise
         finally:
             self._undo.forget()
-            self.cgroup.close()
-            self.inputs.close()
-            if self._net_devices is not None:
-                self._net_devices.close()
+            self._close()
+
+    def _steps(self) -> None:
+        self._check_rootfs()
+        self._save_intent()
+        self._open_inputs()
+        self._make_birthplace()
+        plan = self._build_plan()
+        self._two_steps, self.warnings = plan.two_steps, plan.warnings
+        init = self._spawn(plan)
+        self._finish_cgroup_unless_forking()
+        init.drive(self._handlers(), self._deadline())
+        self.pid, self.pidfd = init.pid, init.pidfd
+
+    def _close(self) -> None:
+        self.cgroup.close()
+        self.inputs.close()
+        if self._net_devices is not None:
+            self._net_devices.close()
 
     # The steps, in order.
 
@@ -179,9 +185,7 @@ class Creation:
         self.entry.write_record(self.record)
 
     def _spawn(self, plan: Plan) -> InitProcess:
-        birthplace = self.cgroup.clone_into()
-        if birthplace is not None:
-            self.inputs.own(birthplace)
+        birthplace = self._birthplace()
         for number, maps in enumerate(plan.maps):
             from ocirun.idmap import make_user_namespace
 
@@ -195,13 +199,18 @@ class Creation:
             stdio=self.inputs.stdio(),
             keep=self.options.pass_fds,
             inputs=self.inputs.of(plan.inputs[1:]),
-            cgroup=-1 if birthplace is None else birthplace,
+            cgroup=birthplace,
         )
         self._undo.add(lambda: os.close(init.pidfd))
         self._undo.add(init.kill)
         self._init = init
         self.inputs.own(init.sync)
         return init
+
+    def _birthplace(self) -> int:
+        """Return a descriptor of the cgroup that init is born in, -1 where it joins all by itself."""
+        fd = self.cgroup.clone_into()
+        return -1 if fd is None else self.inputs.own(fd)
 
     def _build_plan(self) -> Plan:
         unified = self.facts.cgroup_layout == "unified"
@@ -335,26 +344,26 @@ class Creation:
     def _save_created(self) -> int:
         """Init is ready: what identifies it goes into the record before anybody hears of success."""
         init = self._init
-        process = procfs.process_stat(init.pid)
-        if process is None:
-            raise OcirunError("ocirun-init vanished", container_id=self.entry.id)
         executable = os.fstat(self._executable)
-        self.record["init"] = {
-            "pid": init.pid,
-            "startTime": process[1],
-            "executable": [executable.st_dev, executable.st_ino],
-        }
-        self.record["cgroup"] = self.cgroup.record()
-        self.entry.write_record(self.record)
-        if self.options.pid_file is not None:
-            write_pid_file(self.options.pid_file, init.pid)
-            self._undo.remove(self.options.pid_file)
+        self._save_process(init.pid, [executable.st_dev, executable.st_ino])
         self.inputs.send_pidfd(init.pidfd, b"standard")
         if self.seccomp is not None and self.seccomp.notify:
             # What the agent is told, by init, when `start` has come to the filter.
             text = process_state(init.pid, self.seccomp.listener_metadata, self._hook_state("created"))
             return self.inputs.own(_native.plan_file(text, self.entry.path))
         return -1
+
+    def _save_process(self, pid: int, executable: list[int]) -> None:
+        """Write down what identifies the container's process from here on, for us and for who asked for a pid file."""
+        process = procfs.process_stat(pid)
+        if process is None:
+            raise OcirunError("the container's process vanished", container_id=self.entry.id)
+        self.record["init"] = {"pid": pid, "startTime": process[1], "executable": executable}
+        self.record["cgroup"] = self.cgroup.record()
+        self.entry.write_record(self.record)
+        if self.options.pid_file is not None:
+            write_pid_file(self.options.pid_file, pid)
+            self._undo.remove(self.options.pid_file)
 
     # What the steps need.
 

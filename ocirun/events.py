@@ -12,12 +12,12 @@ from errno import EPIPE
 from time import monotonic
 
 from ocirun.cgroups.oom import watch_oom
+from ocirun.closing import Closing
 from ocirun.errors import CgroupError
 from ocirun.usage import cgroup_places, stats_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import Self
 
     from ocirun.cgroups.oom import OomWatch
@@ -51,7 +51,7 @@ class Event:
         return {"type": self.type, "id": self.id, "data": self.data}
 
 
-class EventStream:
+class EventStream(Closing):
     """The events of one container, from now to its end.  Iterate over it, or call `get`, from any thread.
 
     Comes from `Container.events`.  Owns descriptors: close() or the end of a `with` block gives them up; close() from
@@ -93,21 +93,6 @@ class EventStream:
         if event is None:
             raise StopIteration
         return event
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        if hasattr(self, "_open"):
-            self.close()
 
     def close(self) -> None:
         """Give up the descriptors; whoever waits gets None."""

@@ -14,6 +14,7 @@ import time
 from ocirun import _native, identity, status, strict_json
 from ocirun.cgroups import open_manager
 from ocirun.cgroups.subgroups import join_files, open_birthplace
+from ocirun.closing import Closing
 from ocirun.errors import (
     ContainerNotFound,
     InitDied,
@@ -38,8 +39,7 @@ from ocirun.validate import check_shape, validate_process
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import TracebackType
-    from typing import Any, Self
+    from typing import Any
 
     from ocirun.exec_options import ExecOptions, ProcessChanges
     from ocirun.plan.plan import Plan
@@ -55,7 +55,7 @@ _DYING_S = 1.0
 VERB = "exec in"
 
 
-class ExecProcess:
+class ExecProcess(Closing):
     """A process that `Container.exec` has executed, a child of the caller.
 
     `pid` is its number in the caller's pid namespace.  Holds a pidfd; close() or the end of a `with` block gives it up,
@@ -77,20 +77,6 @@ class ExecProcess:
 
     def __repr__(self) -> str:
         return f"<ExecProcess {self.pid} of {self.container_id}>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        self.close()
 
     def close(self) -> None:
         """Give up the pidfd."""

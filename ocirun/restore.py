@@ -29,10 +29,9 @@ from ocirun.criu.images import (
 from ocirun.criu.options import RestoreOptions
 from ocirun.criu.rpc import CGROUP_MODES, EMPTY_NETWORK, RESTORE
 from ocirun.criu.service import SOCKET, Service, check_criu, find_criu, program
-from ocirun.errors import CriuError, HookError, KernelError, OcirunError
+from ocirun.errors import CriuError, KernelError, OcirunError
 from ocirun.init.process import InitProcess, kill_child, wait_executed
 from ocirun.init.protocol import AT_BARRIER
-from ocirun.inputs import write_pid_file
 from ocirun.plan import ops
 from ocirun.plan.restoration import ROOT, build_restoring
 from ocirun.spec.cgroup_owner import cgroup_owner
@@ -70,38 +69,31 @@ class Restoration(Creation):
 
     options: RestoreOptions
 
-    def run(self) -> None:
-        """Restore the container, or leave nothing of it."""
-        self._service: Service | None = None
-        self._executed = False
-        self._keep: list[int] = []
-        self._directories: Directories | None = None
-        try:
-            self._check_rootfs()
-            self._directories = Directories(self.options.image_path, self.options.work_path, make_images=False)
-            descriptors = self._directories.read_descriptors()
-            self._open_namespaces()
-            self._save_intent()
-            self.inputs.open_sockets(self.config.process, None)
-            os.mkdir(NOTIFY_DIRECTORY, 0o755, dir_fd=self.entry.fd)
-            self._undo.add(self._end_restored)
-            self._make_birthplace()
-            self._start_criu()
-            self._restore(self._directories, descriptors)
-        except BaseException as error:
-            if isinstance(error, HookError):
-                self.hooks_ran = True
-            self._undo.roll_back(error)
-            raise
-        finally:
-            self._undo.forget()
-            self.cgroup.close()
-            self.inputs.close()
-            if self._directories is not None:
-                self._directories.close()
+    _service: Service | None = None
+    _directories: Directories | None = None
+    _executed = False
+
+    def _steps(self) -> None:
+        self._check_rootfs()
+        self._directories = Directories(self.options.image_path, self.options.work_path, make_images=False)
+        descriptors = self._directories.read_descriptors()
+        self._open_namespaces()
+        self._save_intent()
+        self.inputs.open_sockets(self.config.process, None)
+        os.mkdir(NOTIFY_DIRECTORY, 0o755, dir_fd=self.entry.fd)
+        self._undo.add(self._end_restored)
+        self._make_birthplace()
+        self._start_criu()
+        self._restore(self._directories, descriptors)
+
+    def _close(self) -> None:
+        super()._close()
+        if self._directories is not None:
+            self._directories.close()
 
     def _open_namespaces(self) -> None:
         """Open those that CRIU is to leave as they are; their names were given to it at the checkpoint."""
+        self._keep: list[int] = []
         self._inherited: list[dict[str, Any]] = []
         self._joined: list[dict[str, str]] = []
         for index, namespace in enumerate(self.linux.namespaces):
@@ -124,9 +116,6 @@ class Restoration(Creation):
         try:
             plan = self._build_plan()
             self.warnings = plan.warnings
-            birthplace = self.cgroup.clone_into()
-            if birthplace is not None:
-                self.inputs.own(birthplace)
             self._init = init = InitProcess.spawn(
                 plan,
                 self.entry.id,
@@ -135,7 +124,7 @@ class Restoration(Creation):
                 stdio=self.inputs.stdio(),
                 keep=[theirs, *self._keep],
                 inputs=(),
-                cgroup=-1 if birthplace is None else birthplace,
+                cgroup=self._birthplace(),
             )
         except BaseException:
             os.close(ours)
@@ -256,16 +245,8 @@ class Restoration(Creation):
         self._know_pid(pid)
         if not self._limits_first:
             self._limit()
-        process = procfs.process_stat(self.pid)
-        if process is None:
-            raise OcirunError("the restored process vanished", container_id=self.entry.id)
-        self.record["init"] = {"pid": self.pid, "startTime": process[1], "executable": [0, 0]}
-        self.record["cgroup"] = self.cgroup.record()
         self.entry.write_config(self.config_text)
-        self.entry.write_record(self.record)
-        if self.options.pid_file is not None:
-            write_pid_file(self.options.pid_file, self.pid)
-            self._undo.remove(self.options.pid_file)
+        self._save_process(self.pid, [0, 0])
 
     def _know_pid(self, pid: int) -> None:
         """Hold the first process, which is a child of ours and stays what it is until we reap it."""

@@ -10,6 +10,7 @@ import builtins
 import os
 
 from ocirun import status
+from ocirun.closing import Closing
 from ocirun.errors import Busy, ContainerNotFound, CorruptState, OcirunError
 from ocirun.spec.state import UNKNOWN, State
 from ocirun.store import SECCOMP_CACHE, Store, remove_leftover
@@ -17,8 +18,7 @@ from ocirun.store import SECCOMP_CACHE, Store, remove_leftover
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from types import TracebackType
-    from typing import Any, Self, Unpack
+    from typing import Any, Unpack
 
     from ocirun.container import Container
     from ocirun.criu.options import RestoreChanges, RestoreOptions
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ocirun.store import Entry, Record
 
 
-class Runtime:
+class Runtime(Closing):
     """Containers under one state root.
 
     `root` is the directory of the state root (None: see `ocirun.state_root`); `cgroup_manager` is "cgroupfs", "systemd"
@@ -43,6 +43,8 @@ class Runtime:
     def __init__(
         self, root: str | None = None, *, cgroup_manager: str = "cgroupfs", rootless: bool | None = None
     ) -> None:
+        #: Process -> its descriptor of the sealed ocirun-init: a fork of the host process must not rely on ours.
+        self._inits: dict[int, int] = {}
         if root is None:
             from ocirun.state_root import default_root
 
@@ -52,25 +54,8 @@ class Runtime:
         self.cgroup_manager = cgroup_manager
         self.rootless = rootless
         self.warnings: list[str] = []
-        #: Process -> its descriptor of the sealed ocirun-init: a fork of the host process must not rely on ours.
-        self._inits: dict[int, int] = {}
         #: What `Container.exec` has started and nobody has waited for yet.
         self.unreaped: set[ExecProcess] = set()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        if hasattr(self, "_inits"):
-            self.close()
 
     def close(self) -> None:
         """Give up the descriptor of ocirun-init."""

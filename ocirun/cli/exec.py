@@ -3,11 +3,8 @@
 
 from __future__ import annotations
 
-import os
-
-from ocirun import _native
 from ocirun.cli import report_warnings
-from ocirun.cli.foreground import Foreground, receive_terminal, terminal_size
+from ocirun.cli.foreground import Console, Foreground, terminal_size
 from ocirun.cli.lifecycle import number
 from ocirun.cli.parser import UsageError
 from ocirun.cli.signals import raise_at_termination
@@ -29,32 +26,14 @@ def execute(invocation: Invocation, runtime: Runtime) -> int:
     """The command `exec`: the process's exit code, 128 + N after signal N; 0 with --detach."""
     if invocation.has("detach"):
         raise_at_termination()
-        _start(invocation, runtime, -1).close()
+        _start(invocation, runtime, None).close()
         return 0
-    ours = theirs = -1
-    if invocation.value("console-socket") is None:
-        # Whether the process document wants a terminal shows when the library sends one.
-        ours, theirs = _native.socketpair()
-    terminal = None
     foreground = Foreground(_may_run)
-    try:
-        with _start(invocation, runtime, theirs) as process:
-            foreground.follow(process)
-            foreground.start()
-            if theirs >= 0:
-                os.close(theirs)
-                theirs = -1
-            terminal = receive_terminal(ours)
-            if terminal is not None:
-                terminal.couple()
-                foreground.attach(terminal)
-            return foreground.wait()
-    finally:
-        if terminal is not None:
-            terminal.close()
-        for fd in (ours, theirs):
-            if fd >= 0:
-                os.close(fd)
+    with Console(invocation) as console, _start(invocation, runtime, console.socket()) as process:
+        foreground.follow(process)
+        foreground.start()
+        foreground.attach(console.take())
+        return foreground.wait()
 
 
 def _may_run(frame: FrameType | None) -> bool:
@@ -66,16 +45,16 @@ def _may_run(frame: FrameType | None) -> bool:
     return False
 
 
-def _start(invocation: Invocation, runtime: Runtime, console: int) -> ExecProcess:
+def _start(invocation: Invocation, runtime: Runtime, console: int | None) -> ExecProcess:
     container_id, *args = invocation.arguments
     changes, document = _changes(invocation), _document(invocation, args)
-    if console >= 0:
+    if console is not None:
         changes["console_size"] = terminal_size()
     process = runtime.load(container_id).exec(
         args,
         process=document,
         console_socket=invocation.value("console-socket"),
-        console_fd=console if console >= 0 else None,
+        console_fd=console,
         pid_file=invocation.value("pid-file"),
         preserve_fds=number(invocation, "preserve-fds"),
         pidfd_socket=invocation.value("pidfd-socket"),

@@ -22,6 +22,7 @@ from ocirun.cli.signals import (
     interrupt,
     what_was_put_off,
 )
+from ocirun.closing import Closing
 from ocirun.errors import KernelError
 
 TYPE_CHECKING = False
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
+    from ocirun.cli.parser import Invocation
     from ocirun.cli.terminal import Terminal
     from ocirun.container import Container
     from ocirun.execution import ExecProcess
@@ -68,8 +70,8 @@ class Foreground:
         self._process = process
         handle((_CHLD, _WINCH), self._take, self._wakeup_end)
 
-    def attach(self, terminal: Terminal) -> None:
-        """Couple the process's terminal with ours."""
+    def attach(self, terminal: Terminal | None) -> None:
+        """Take the process's terminal, coupled with ours, if it has one."""
         self._terminal = terminal
 
     def start(self) -> None:
@@ -143,14 +145,45 @@ class Foreground:
             pass  # none is left, or the next signal came in between and its handler was here
 
 
-def receive_terminal(console: int) -> Terminal | None:
-    """Take the process's terminal, which was sent before it was started; None where there is none, or no socket."""
-    main = _native.receive_fd(console, _CONSOLE_DEADLINE_S) if console >= 0 else -1
-    if main < 0:
-        return None
-    from ocirun.cli.terminal import Terminal
+class Console(Closing):
+    """Where the process's terminal comes from; whether it has one shows when the library sends it, or does not.
 
-    return Terminal(main)
+    Owns a pair of sockets and, in the end, the terminal.  With --console-socket somebody else gets that.
+    """
+
+    def __init__(self, invocation: Invocation) -> None:
+        self._ours = self._theirs = -1
+        self._terminal: Terminal | None = None
+        if invocation.value("console-socket") is None:
+            self._ours, self._theirs = _native.socketpair()
+
+    def close(self) -> None:
+        """Give our terminal its mode back, and up what we have."""
+        if self._terminal is not None:
+            self._terminal.close()
+        for fd in (self._ours, self._theirs):
+            if fd >= 0:
+                os.close(fd)
+        self._ours = self._theirs = -1
+
+    def socket(self) -> int | None:
+        """Return the end that the library sends the terminal through, borrowed; None where it is not for us."""
+        return self._theirs if self._theirs >= 0 else None
+
+    def take(self) -> Terminal | None:
+        """Couple the terminal with ours, when the library has returned; None where there is none."""
+        if self._theirs < 0:
+            return None
+        os.close(self._theirs)
+        self._theirs = -1
+        main = _native.receive_fd(self._ours, _CONSOLE_DEADLINE_S)
+        if main < 0:
+            return None
+        from ocirun.cli.terminal import Terminal
+
+        self._terminal = Terminal(main)
+        self._terminal.couple()
+        return self._terminal
 
 
 def terminal_size() -> tuple[int, int] | None:

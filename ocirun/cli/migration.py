@@ -7,7 +7,7 @@ import os
 
 from ocirun import _native
 from ocirun.cli import report_warnings
-from ocirun.cli.foreground import Foreground, receive_terminal
+from ocirun.cli.foreground import Console, Foreground
 from ocirun.cli.parser import UsageError
 from ocirun.cli.run import finish, is_running
 from ocirun.cli.signals import raise_at_termination
@@ -48,22 +48,12 @@ def restore(invocation: Invocation, runtime: Runtime) -> int:
         return 0
     if not invocation.has("no-subreaper"):
         _native.adopt_orphans()
-    ours = theirs = -1
-    if invocation.value("console-socket") is None:
-        # Whether there is a terminal shows when the library sends one.
-        ours, theirs = _native.socketpair()
     # Its processes run before we hear of it: what comes in between is for them.
     foreground = Foreground(lambda _: is_running(runtime, invocation.arguments[0]))
-    try:
-        container = _restore(invocation, runtime, theirs if theirs >= 0 else None)
-        if theirs >= 0:
-            os.close(theirs)
-            theirs = -1
-        code = _stay(container, foreground, ours)
-    finally:
-        for fd in (ours, theirs):
-            if fd >= 0:
-                os.close(fd)
+    with Console(invocation) as console, _restore(invocation, runtime, console.socket()) as container:
+        foreground.follow(container)
+        foreground.attach(console.take())
+        code = foreground.wait()
     return finish(invocation, runtime, code)
 
 
@@ -84,21 +74,6 @@ def _restore(invocation: Invocation, runtime: Runtime, console: int | None) -> C
     )
     report_warnings(invocation, runtime)  # it may stay for days
     return container
-
-
-def _stay(container: Container, foreground: Foreground, console: int) -> int:
-    terminal = None
-    with container:
-        try:
-            foreground.follow(container)
-            terminal = receive_terminal(console)
-            if terminal is not None:
-                terminal.couple()
-                foreground.attach(terminal)
-            return foreground.wait()
-        finally:
-            if terminal is not None:
-                terminal.close()
 
 
 def _changes(invocation: Invocation) -> CriuChanges:

@@ -10,7 +10,7 @@ import os
 
 from ocirun import _native
 from ocirun.cli import FAILURE
-from ocirun.cli.foreground import Foreground, receive_terminal
+from ocirun.cli.foreground import Console, Foreground
 from ocirun.cli.lifecycle import create_container, notify_socket
 from ocirun.cli.signals import raise_at_termination
 from ocirun.errors import OcirunError
@@ -36,44 +36,26 @@ def run(invocation: Invocation, runtime: Runtime) -> int:
         return 0
     if not invocation.has("no-subreaper"):
         _native.adopt_orphans()
-    ours = theirs = -1
-    if invocation.value("console-socket") is None:
-        # Whether config.json wants a terminal shows when the library sends one.
-        ours, theirs = _native.socketpair()
-    try:
-        container = create_container(invocation, runtime, theirs if theirs >= 0 else None)
-        if theirs >= 0:
-            os.close(theirs)
-            theirs = -1
-        code = _stay(container, invocation, runtime, ours)
-    finally:
-        for fd in (ours, theirs):
-            if fd >= 0:
-                os.close(fd)
+    with Console(invocation) as console:
+        container = create_container(invocation, runtime, console.socket())
+        code = _stay(container, invocation, runtime, console)
     return finish(invocation, runtime, code)
 
 
 def _stay(
-    container: Container, invocation: Invocation, runtime: Runtime, console: int
+    container: Container, invocation: Invocation, runtime: Runtime, console: Console
 ) -> int:
-    terminal = None
     with container:
         try:
-            terminal = receive_terminal(console)
-            if terminal is not None:
-                terminal.couple()
+            terminal = console.take()
             foreground = Foreground(lambda _: is_running(runtime, container.id))
             foreground.follow(container)
-            if terminal is not None:
-                foreground.attach(terminal)
+            foreground.attach(terminal)
             container.start(notify_socket=notify_socket())
             return foreground.wait()
         except BaseException as error:
             _undo(container, invocation, runtime, error)
             raise
-        finally:
-            if terminal is not None:
-                terminal.close()
 
 
 def is_running(runtime: Runtime, container_id: str) -> bool:

@@ -105,14 +105,16 @@ _BUNDLE = Option(
 )
 _CONFIG = Option("config", "another config.json, relative to the bundle", short="f", value="FILE")
 _FORMAT = Option("format", "how to print it", value="FORMAT", choices=TEXT_OR_JSON, default="text")
+_CONSOLE_SOCKET = Option("console-socket", "unix socket that gets the main side of the terminal", value="PATH")
+_PID_FILE = Option("pid-file", "write the pid of the container's process to FILE", value="FILE")
 _REGEX = Option("regex", "ID is a regular expression, for all containers it matches", short="r")
 
 _CREATE_OPTIONS = (
     _BUNDLE,
     _CONFIG,
-    Option("console-socket", "unix socket that gets the main side of the terminal", value="PATH"),
+    _CONSOLE_SOCKET,
     Option("pidfd-socket", "unix socket that gets a pidfd of the container's process", value="PATH"),
-    Option("pid-file", "write the pid of the container's process to FILE", value="FILE"),
+    _PID_FILE,
     Option("no-pivot", "change the root without pivot_root(2), for use on a ramdisk"),
     Option("no-new-keyring", "stay in the caller's session keyring"),
     Option("preserve-fds", "pass N descriptors on, from 3", value="N", default="0"),
@@ -208,7 +210,7 @@ COMMANDS = (
         ("ID", "[PROGRAM ARGUMENT...]"),
         (
             Option("process", "a JSON file that describes the process", short="p", value="FILE"),
-            Option("console-socket", "unix socket that gets the main side of the terminal", value="PATH"),
+            _CONSOLE_SOCKET,
             Option("pidfd-socket", "unix socket that gets a pidfd of the process", value="PATH"),
             Option("pid-file", "write the pid of the process to FILE", value="FILE"),
             Option("detach", "return as soon as the process runs", short="d"),
@@ -363,8 +365,8 @@ COMMANDS = (
             _CONFIG,
             *_CRIU_OPTIONS,
             Option("detach", "return as soon as the processes run", short="d"),
-            Option("console-socket", "unix socket that gets the main side of the terminal", value="PATH"),
-            Option("pid-file", "write the pid of the container's process to FILE", value="FILE"),
+            _CONSOLE_SOCKET,
+            _PID_FILE,
             Option("no-pivot", "the container was created with --no-pivot"),
             Option("no-subreaper", "do not adopt orphans of the container"),
             Option("tcp-close", "have TCP connections come back closed"),

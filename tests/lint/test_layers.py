@@ -18,7 +18,7 @@ GENERATED = ("_validator.py", "_libseccomp.py")
 # checkers see is no import.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "version"),
-    ("strict_json", "procfs", "_native", "subids", "undo"),
+    ("strict_json", "procfs", "_native", "subids", "undo", "closing"),
     ("spec", "host", "bundle", "engines"),
     ("plan", "cgroups", "store", "state_root", "notify", "netlink", "rdt", "rdt_stats", "identity"),
     ("init", "validate", "usage", "status"),
