@@ -44,10 +44,12 @@ class NotifyProxy:
         """Wait until the container says READY=1 or ends, and pass it on with MAINPID."""
         self._socket.settimeout(_POLL_S)
         while True:
+            # Asked before: what a process has said before it ended is there then, and is read.
+            was_alive = is_alive()
             try:
                 message = self._socket.recv(4096)
             except TimeoutError:
-                if not is_alive():
+                if not was_alive:
                     return
                 continue
             if any(line == READY for line in message.split(b"\n")):
