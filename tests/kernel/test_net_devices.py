@@ -12,13 +12,13 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.bundle import Bundle
+from support.cgroup import until
 from support.command import RuntimeCommand, reap
 from support.holder import Holder
 from support.native import FaultK
@@ -314,17 +314,15 @@ class Interrupted:
         bundle.patch({"hooks": {kind: [hook]}}).write()
         runtime = network.runtime
         runtime.remember(bundle.id)
-        create = subprocess.Popen(
+        with subprocess.Popen(
             [*runtime.argv, "--root", str(runtime.root), "create", "--bundle", str(bundle.path), bundle.id],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
-        deadline = time.monotonic() + 60
-        while not mark.exists():
-            assert time.monotonic() < deadline
-            assert create.poll() is None
-            time.sleep(0.01)
-        create.send_signal(signal.SIGKILL)
-        create.wait()
+        ) as create:  # fmt: skip
+            try:
+                until(lambda: mark.exists() or create.poll() is not None, "the hook runs")
+                assert create.poll() is None
+            finally:
+                create.kill()
         if also_hook:
             os.kill(int(mark.read_text()), signal.SIGKILL)
 

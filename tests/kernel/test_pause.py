@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from support.bundle import Bundle, unique
 from support.cgroup import PURE, directory, until
-from support.command import Container, RuntimeCommand
+from support.command import TIMEOUT, Container, RuntimeCommand
 
 from ocirun.cgroups import CgroupManager, legacy, open_manager, unified
 from ocirun.cgroups.hierarchies import Hierarchy
@@ -166,7 +166,7 @@ def test_no_error_leaves_it_frozen(
         member.module.freeze(member.fd, 0.01)
     monkeypatch.undo()
     assert not member.is_frozen()
-    member.module.freeze(member.fd, 10)
+    member.module.freeze(member.fd, TIMEOUT)
     assert member.is_frozen()
     member.module.thaw(member.fd)
 
@@ -185,7 +185,7 @@ def test_freezing_what_dies(member: Frozen) -> None:
     """A cgroup whose processes end meanwhile is frozen at once."""
     member.process.kill()
     member.process.wait()
-    member.module.freeze(member.fd, 10)
+    member.module.freeze(member.fd, TIMEOUT)
     assert member.is_frozen()
     member.module.thaw(member.fd)
 
@@ -198,6 +198,6 @@ def test_frozen_files_are_those_of_both_freezers(member: Frozen) -> None:
     pairs = [pair for pair in _frozen_files(member.manager) if pair[0].startswith(f"{member.path}/")]
     assert len(pairs) == 1
     assert words(pairs[0][0]) != pairs[0][1]
-    member.module.freeze(member.fd, 10)
+    member.module.freeze(member.fd, TIMEOUT)
     assert words(pairs[0][0]) == pairs[0][1]
     member.module.thaw(member.fd)

@@ -35,19 +35,21 @@ def limited(bundle: Bundle, **resources: Any) -> Bundle:
 
 def test_cpu_quota_throttles(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """A program that wants more than its share of each period has to wait."""
-    limited(bundle, cpu={"quota": 10000, "period": 100000}).seq("ready", ["burn", 100])
-    container = runtime.create(bundle).start()
+    # So small a share that a busy machine gives more.
+    limited(bundle, cpu={"quota": 2000, "period": 100000}).seq("ready", ["burn", 20])
+    container = runtime.create(bundle)
     stat = directory(container.pid, "cpu") / "cpu.stat"
-    container.wait()
+    container.start().wait()
     assert int(flat(stat)["nr_throttled"]) > 0
 
 
 @pytest.mark.peer_fails(crun="1.8 knows no burst")
 def test_cpu_burst_is_used(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """What was left over in idle periods may be used on top of the quota."""
-    cpu = {"quota": 10000, "period": 100000, "burst": 10000}
-    container = runtime.create(limited(bundle, cpu=cpu).args("burn", "15", "150", "1000")).start()
-    assert words(container.pid, "cpu", "cpu.cfs_burst_us", "cpu.max.burst") == ["10000"]
+    # What it wants it gets within one period of a busy machine as well; the kernel gives it out by 5 ms.
+    cpu = {"quota": 5000, "period": 100000, "burst": 5000}
+    container = runtime.create(limited(bundle, cpu=cpu).args("burn", "8", "150", "1000")).start()
+    assert words(container.pid, "cpu", "cpu.cfs_burst_us", "cpu.max.burst") == ["5000"]
     stat = directory(container.pid, "cpu") / "cpu.stat"
     until(lambda: int(flat(stat)["nr_bursts"]) > 0, "a burst")
 
@@ -258,10 +260,19 @@ def huge_pages() -> Iterator[None]:
     if not HUGE_PAGES.exists():
         pytest.skip("machine: no huge pages")
     before = int(HUGE_PAGES.read_text())
-    HUGE_PAGES.write_text(str(before + 4))
-    assert int(HUGE_PAGES.read_text()) == before + 4
-    yield
-    HUGE_PAGES.write_text(str(before))
+
+    def are_there() -> bool:
+        HUGE_PAGES.write_text(str(before + 4))
+        if int(HUGE_PAGES.read_text()) == before + 4:
+            return True
+        Path("/proc/sys/vm/compact_memory").write_text("1")  # the memory of a busy machine is in pieces
+        return False
+
+    try:
+        until(are_there, "four huge pages")
+        yield
+    finally:
+        HUGE_PAGES.write_text(str(before))
 
 
 @pytest.fixture(params=["version 1", "version 2"])

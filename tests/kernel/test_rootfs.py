@@ -145,7 +145,7 @@ def test_what_rootfs_propagation_does(
     """Each form has its effect: later mounts of the host appear, mounts of the container appear in a bind of its root,
     or the root cannot be bound; and nothing goes out.  The r-forms, which engines send, are the same."""
     word = value.removeprefix("r")
-    volume = bundle.path / "volume"
+    late, volume = bundle.inside("/late"), bundle.path / "volume"
     (volume / "sub").mkdir(parents=True)
     for path in ("/late", "/mnt", "/dir", "/m", "/v"):
         bundle.dir(path)
@@ -162,7 +162,6 @@ def test_what_rootfs_propagation_does(
             "report",
         )
         container = runtime.create(bundle)
-        late = bundle.inside("/late")
         os.system(f"mount -t tmpfs late '{late}' && touch '{late}/file'")
         result = container.finish()
         assert "own" not in Path("/proc/self/mountinfo").read_text().split()

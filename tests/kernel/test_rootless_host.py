@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from support.bundle import Bundle, unique
 from support.cgroup import PURE, ROOT, directory
-from support.command import RuntimeCommand
+from support.command import TIMEOUT, RuntimeCommand
 from support.native import compat
 from support.nested import nested
 from support.oracle import cgroups
@@ -507,7 +507,7 @@ def test_notify_socket(rootless: RuntimeCommand, user: User, own_bundle: Bundle)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(path))
         os.chown(path, UID, GID)
-        listener.settimeout(10)
+        listener.settimeout(TIMEOUT)
         own_bundle.seq(["sdnotify", "READY=1"])
         container = rootless.create(own_bundle, env={"NOTIFY_SOCKET": str(path)})
         rootless.call("start", own_bundle.id, env={"NOTIFY_SOCKET": str(path)}).ok()
@@ -524,7 +524,7 @@ def test_seccomp_agent(rootless: RuntimeCommand, user: User, own_bundle: Bundle)
         listener.bind(str(path))
         os.chown(path, UID, GID)
         listener.listen(1)
-        listener.settimeout(10)
+        listener.settimeout(TIMEOUT)
         own_bundle.linux(
             seccomp={
                 "defaultAction": "SCMP_ACT_ALLOW",

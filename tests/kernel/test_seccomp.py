@@ -544,7 +544,7 @@ class Agent:
     def close(self) -> None:
         """Wait for the end of the container's filter."""
         self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join(20)
+        self._thread.join()
         self._listener.close()
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.bundle import Bundle
-from support.command import RuntimeCommand
+from support.command import TIMEOUT, RuntimeCommand
 from support.report import Json, parse_lines
 from support.terminal import ConsoleSocket, read_terminal, window_size
 
@@ -149,7 +149,7 @@ def test_console_socket_with_a_long_path(runtime: RuntimeCommand, bundle: Bundle
         if result.rc != 0:
             result.refused()
             return
-        listener.settimeout(10)
+        listener.settimeout(TIMEOUT)
         connection, _ = listener.accept()
         with connection:
             _, fds, _, _ = socket.recv_fds(connection, 4096, 4)
@@ -163,17 +163,20 @@ def test_foreground_run_with_a_terminal(runtime: RuntimeCommand, bundle: Bundle)
     runtime.remember(bundle.id)
     master, slave = pty.openpty()
     try:
-        process = subprocess.Popen(
+        with subprocess.Popen(
             runtime.command("run", "--bundle", str(bundle.path), bundle.id),
             stdin=slave,
             stdout=slave,
             stderr=slave,
             start_new_session=True,
-        )
-        os.close(slave)
-        slave = -1
-        (report,) = parse_lines(read_terminal(master))
-        assert process.wait(60) == 0
+        ) as process:
+            try:
+                os.close(slave)
+                slave = -1
+                (report,) = parse_lines(read_terminal(master))
+                assert process.wait(TIMEOUT) == 0
+            finally:
+                process.kill()
     finally:
         os.close(master)
         if slave >= 0:

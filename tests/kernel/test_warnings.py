@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from support.bundle import Bundle
-from support.command import RuntimeCommand
+from support.command import TIMEOUT, RuntimeCommand
 
 from ocirun import Runtime
 
@@ -74,18 +74,20 @@ def test_warnings_come_before_the_program_ends(runtime: RuntimeCommand, bundle: 
     """A foreground run says so at once, not when it is over."""
     bundle.capabilities("CAP_NOT_INVENTED").seq("ready", "sleep").write()
     runtime.remember(bundle.id)
-    process = subprocess.Popen(
+    with subprocess.Popen(
         runtime.command("run", "--bundle", str(bundle.path), bundle.id, options=["--log", str(workdir / "log")]),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         start_new_session=True,
-    )
-    assert process.stdout is not None
-    with process.stdout as output:
-        assert b"ready" in output.readline()
-        assert (workdir / "log").read_text().count("CAP_NOT_INVENTED") == 1
-        runtime.call("kill", bundle.id, "KILL").ok()
-    process.wait(60)
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert b"ready" in process.stdout.readline()
+            assert (workdir / "log").read_text().count("CAP_NOT_INVENTED") == 1
+            runtime.call("kill", bundle.id, "KILL").ok()
+            assert process.wait(TIMEOUT) == 137
+        finally:
+            process.kill()
     assert (workdir / "log").read_text().count("CAP_NOT_INVENTED") == 1
 
 

@@ -40,6 +40,9 @@ class Holder:
             self.said += parse_lines(line)
             if self.said and self.said[-1]["verb"] == "ready":
                 break
+        else:
+            self.__exit__(None, None, None)
+            raise AssertionError(f"{self._process.args} ended with {self._process.returncode} after {self.said}")
         self.pid = self._process.pid
 
     def ns(self, kind: str) -> str:
