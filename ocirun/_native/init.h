@@ -36,7 +36,6 @@ struct context {
 	char executable_text[SYS_PATH_MAX];
 	const char *program; /* what EXEC executes, and with what */
 	const char **args, **env;
-	uint32_t received;	 /* slot of the descriptor that came with a barrier's answer */
 	int chdir_refused;	 /* the first CHDIR met EACCES */
 	char home[SYS_PATH_MAX]; /* "HOME=..." for EXEC, or empty */
 };
@@ -184,6 +183,9 @@ int op_end(struct context *ctx);
 /* ops_process.c */
 void unblock_signals(void);
 const char **text_vector(struct context *ctx, const char *first, uint64_t count);
+
+/* wait_start.c */
+void close_files(struct context *ctx);
 
 /* copy_up.c */
 int copy_up(struct context *ctx, int from, int to, int with_owner, int with_mode);

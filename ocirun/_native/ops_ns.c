@@ -113,6 +113,9 @@ int op_barrier(struct context *ctx) {
 	int sync = ctx->slots[OCIRUN_SLOT_SYNC];
 	int rights = FD_NONE;
 	int *sent = ctx->op->slot[1] >= 0 ? &ctx->slots[ctx->op->slot[1]] : NULL;
+	/* Now, not when PROCEED is here: create may have returned by then, and somebody look. */
+	if (ctx->op->number[0] == OCIRUN_BARRIER_CREATED)
+		close_files(ctx);
 	int error =
 		send_message(ctx, sync, OCIRUN_MSG_AT_BARRIER, (uint32_t)ctx->op->number[0], 0, sent ? *sent : FD_NONE);
 	if (error < 0)
@@ -121,12 +124,10 @@ int op_barrier(struct context *ctx) {
 		sys_close(take_fd(sent));
 	if ((error = receive_message(ctx, sync, OCIRUN_MSG_PROCEED, &rights)) < 0)
 		return error;
-	if (ctx->op->slot[0] >= 0) {
-		ctx->received = (uint32_t)ctx->op->slot[0];
+	if (ctx->op->slot[0] >= 0)
 		ctx->slots[ctx->op->slot[0]] = rights;
-	} else {
+	else
 		sys_close(rights);
-	}
 	return 0;
 }
 

@@ -17,18 +17,18 @@ static int open_signals(void) {
 	return (int)sys4(__NR_signalfd4, FD_NONE, &set, sizeof set, O_CLOEXEC);
 }
 
-static void close_files(struct context *ctx) {
+/* A created container keeps no descriptor of a directory or of the creator. */
+void close_files(struct context *ctx) {
 	int *files[] = { &ctx->root, &ctx->proc, &ctx->sys_proc, &ctx->mask_tmpfs, &ctx->dev_null };
 	for (unsigned i = 0; i < sizeof files / sizeof *files; i++) {
 		sys_close(*files[i]);
 		*files[i] = FD_NONE;
 	}
-	/* Slots beyond the inputs hold mounts, but for the one that was received for the agent. */
-	for (uint32_t i = ctx->plan.header->input_count; i < ctx->plan.header->slot_count; i++)
-		if (i != ctx->received) {
-			sys_close(ctx->slots[i]);
-			ctx->slots[i] = FD_NONE;
-		}
+	/* Slots beyond the inputs hold mounts. */
+	for (uint32_t i = ctx->plan.header->input_count; i < ctx->plan.header->slot_count; i++) {
+		sys_close(ctx->slots[i]);
+		ctx->slots[i] = FD_NONE;
+	}
 }
 
 /* What is waited for: connections to come, signals, and connections that have not said anything yet. */
@@ -74,8 +74,6 @@ int op_wait_start(struct context *ctx) {
 
 	if (signals < 0)
 		return signals;
-	/* A created container keeps no descriptor of a directory or of the creator. */
-	close_files(ctx);
 	sys_close(*sync);
 	*sync = FD_NONE;
 	for (unsigned i = 0; i < MAX_SILENT; i++)
