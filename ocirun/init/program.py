@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _OUTPUT_KEPT = 4096
+_PIPE_CAPACITY = 65536
 _EXECUTE_S = 30.0
 _END_S = 30.0
 
@@ -125,14 +126,15 @@ def _wait(pid: int, pidfd: int, output: int, timeout_s: float | None) -> Finishe
         ready = dict(poll.poll(left))
         if output in ready:
             # More than is kept is read and thrown away: the program must not block on us.
-            content = os.read(output, 65536)
+            content = os.read(output, _PIPE_CAPACITY)
             kept = (kept + content)[-_OUTPUT_KEPT:]
             if not content:
                 poll.unregister(output)
-        elif pidfd in ready:
-            # Not until end-of-file of the output: a daemon that the program left may hold it open.
+        if pidfd in ready:
+            # What it wrote was in the pipe.  Not until end-of-file, nor until there is no more: a daemon that it left
+            # may hold the pipe open, and write for ever.
             return Finished(_native.wait(pidfd, _END_S), kept)
-        elif not ready:
+        if left == 0:
             _end(pid, pidfd)
             return Finished(None, kept, timed_out=True)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from support.bundle import Bundle
+from support.cgroup import until
 from support.command import RuntimeCommand
 from support.oracle import descendants
 from support.report import Json, parse_lines
@@ -431,7 +432,7 @@ def test_timeout_ends_the_whole_group(runtime: RuntimeCommand, bundle: Bundle, l
     """S-60: what a timed-out hook started ends with it."""
     log.add("createRuntime", "--daemon", "--hang", timeout=1)
     runtime.run(bundle).refused("createRuntime")
-    assert not [pid for pid, name in descendants().items() if name == "probe"]
+    until(lambda: "probe" not in descendants().values(), "what the hook started is gone")
 
 
 @pytest.mark.ocirun_only("only the direct child is killed")
@@ -459,6 +460,16 @@ def test_hook_that_does_not_read_and_writes_a_lot(runtime: RuntimeCommand, bundl
     bundle.patch({"annotations": {f"org.example.{n}": "x" * 1000 for n in range(200)}})
     runtime.run(bundle.args("exit", "0")).ok()
     assert log.tags() == [kind]
+
+
+@pytest.mark.ocirun_only("runc waits for the end of the daemon's output")
+def test_hook_that_writes_for_ever(runtime: RuntimeCommand, bundle: Bundle) -> None:
+    """S-60: output without end keeps nobody from seeing that the time of a hook is over, or that it has ended."""
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", "exec yes"], "env": ["PATH=/usr/bin:/bin"], "timeout": 1}
+    bundle.args("exit", "0").patch({"hooks": {"createRuntime": [hook]}})
+    runtime.run(bundle).refused("/hooks/createRuntime/0", "timed out")
+    bundle.again().patch({"hooks": {"createRuntime": [hook | {"args": ["sh", "-c", "yes & exit 0"], "timeout": 60}]}})
+    runtime.run(bundle).ok()
 
 
 @pytest.mark.ocirun_only("runc waits for the end of the daemon's output")
