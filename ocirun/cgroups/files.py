@@ -85,7 +85,7 @@ def descend(top: int) -> Iterator[tuple[int, str]]:
     fd = os.dup(top)
     try:
         yield fd, "."
-        pending = [subdirectories(fd)]
+        pending = [_children_or_none(fd)]
         while pending:
             if not pending[-1]:
                 pending.pop()
@@ -209,13 +209,18 @@ def thaw_after(error: BaseException, thaw: Callable[[int], None], directory: int
 
 
 class Backoff:
-    """Waits that grow from 1 to 250 ms until a deadline."""
+    """Waits that grow from 1 to 250 ms until a deadline, but six of them at least.
 
-    __slots__ = ("_delay_s", "_end_s")
+    A machine with too much to do may keep us from running for longer than a deadline takes, and then it would be over
+    before anything was tried twice.
+    """
+
+    __slots__ = ("_delay_s", "_due", "_end_s")
 
     def __init__(self, deadline_s: float) -> None:
         self._end_s = monotonic() + deadline_s
         self._delay_s = 0.001
+        self._due = 6
 
     def wait(self) -> bool:
         """Sleep once; False, at once, when the deadline is over."""
@@ -229,8 +234,9 @@ class Backoff:
         """Return the next wait in seconds, 0 or less when the deadline is over, and let the one
         after grow.
         """
-        pause = min(self._delay_s, self._end_s - monotonic())
+        pause = self._delay_s if self._due > 0 else min(self._delay_s, self._end_s - monotonic())
         self._delay_s = min(self._delay_s * 2, 0.25)
+        self._due -= 1
         return pause
 
 

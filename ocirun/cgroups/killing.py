@@ -10,7 +10,7 @@ and then the signal goes nowhere.
 from __future__ import annotations
 
 import os
-from errno import ESRCH
+from errno import ENODEV, ENOENT, ESRCH
 
 from ocirun.errors import CgroupError, KernelError
 
@@ -56,8 +56,12 @@ def kill_remaining(hierarchies: Sequence[Hierarchy]) -> None:
     skipped.
     """
     for hierarchy in hierarchies:
-        if os.access(hierarchy.directory, os.F_OK):
+        try:
             kill_all([hierarchy], SIGKILL)
+        except CgroupError as error:
+            # systemd takes a scope's away when it is empty, beside us.
+            if not isinstance(error.__cause__, OSError) or error.__cause__.errno not in (ENOENT, ENODEV):
+                raise
     thaw_everywhere(hierarchies)
 
 

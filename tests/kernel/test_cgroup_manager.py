@@ -16,13 +16,16 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.bundle import TAG, unique
+from support.cgroup import until
+from support.command import started
 
-from ocirun.cgroups import CgroupManager, hierarchies, legacy, open_manager
+from ocirun.cgroups import CgroupManager, hierarchies, killing, legacy, open_manager
 from ocirun.cgroups.devices import Rule, device_program, effective_rules
 from ocirun.errors import CgroupError, InvalidConfig
 from ocirun.host import HostFacts
@@ -91,7 +94,7 @@ def manager() -> Iterator[CgroupManager]:
 @pytest.fixture
 def spawn() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start members: `spawn(manager, code)` runs Python code inside; all are dead afterwards."""
-    started: list[subprocess.Popen[str]] = []
+    members: list[tuple[CgroupManager, subprocess.Popen[str]]] = []
 
     def start(manager: CgroupManager, code: str = WAIT) -> subprocess.Popen[str]:
         fds = [os.open(path, os.O_WRONLY) for path in manager.join_paths()]
@@ -101,7 +104,7 @@ def spawn() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         )
         for fd in fds:
             os.close(fd)
-        started.append(process)
+        members.append((manager, process))
         assert process.stdout is not None
         assert process.stdin is not None
         assert process.stdout.readline() == "\n"
@@ -111,7 +114,9 @@ def spawn() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         return process
 
     yield start
-    for process in started:
+    for manager, process in members:
+        with suppress(CgroupError):  # a test that failed may leave it frozen, and then version 1 lets nobody die
+            manager.kill_all(signal.SIGKILL)
         process.kill()
         process.communicate()
 
@@ -324,8 +329,7 @@ def test_existing_empty_cgroup_is_used(spawn: Callable[..., subprocess.Popen[str
     second.create()
     spawn(second)
     second.kill_all(signal.SIGKILL)
-    while second.pids():
-        pass
+    until(lambda: not second.pids(), "the members are gone")
     second.remove(keep_existing=True)
     assert all(os.path.isdir(each.directory) for each in second.paths())
     # The first does not own the place any more.
@@ -667,6 +671,20 @@ while True:
     assert member.wait() == -signal.SIGKILL
 
 
+def test_cgroups_that_vanish_while_they_are_killed(manager: CgroupManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    """systemd takes the cgroup of a scope away when it is empty: also between our look at it and our kill."""
+    opened = killing.open_directory
+
+    def vanish(path: str) -> int:
+        fd = opened(path)
+        os.rmdir(path)
+        return fd
+
+    monkeypatch.setattr(killing, "open_directory", vanish)
+    killing.kill_remaining(manager.paths())
+    assert not any(os.path.exists(each.directory) for each in manager.paths())
+
+
 def test_remove_copes_with_deep_nesting(version_2: None, manager: CgroupManager) -> None:
     """Deeper than Python recurses, with a path longer than the kernel takes."""
     fd = manager.clone_into()
@@ -687,11 +705,13 @@ def test_remove_does_not_enter_mounts(private_host: None, manager: CgroupManager
     os.mkdir(nested)
     subprocess.run(["mount", "-t", "tmpfs", "none", nested], check=True)
     os.makedirs(f"{nested}/precious/data")
-    with pytest.raises(CgroupError) as info:
-        manager.remove(deadline_s=0.05)
-    assert info.value.hint
-    assert os.path.isdir(f"{nested}/precious/data")
-    subprocess.run(["umount", nested], check=True)
+    try:
+        with pytest.raises(CgroupError) as info:
+            manager.remove(deadline_s=0.05)
+        assert info.value.hint
+        assert os.path.isdir(f"{nested}/precious/data")
+    finally:
+        subprocess.run(["umount", nested], check=True)
     manager.remove()
 
 
@@ -731,18 +751,18 @@ def test_failure_beside_an_inhabited_birthplace_leaves_nothing(
     manager.create_birthplace()
     birthplace = manager.clone_into()
     assert birthplace is not None
-    inhabitant = subprocess.Popen(["sleep", "1000"])
-    Path(f"/proc/self/fd/{birthplace}/cgroup.procs").write_text(str(inhabitant.pid))
-    os.close(birthplace)
 
     def refuse(mount_point: str, path: str) -> None:
         raise PermissionError(errno.EACCES, "refused")
 
-    monkeypatch.setattr(legacy, "seed_cpuset", refuse)
-    with pytest.raises(CgroupError, match="EACCES"):
-        manager.create()
-    manager.remove(keep_existing=True)
-    assert inhabitant.wait(60) == -signal.SIGKILL
+    with started(["sleep", "1000"]) as inhabitant:
+        Path(f"/proc/self/fd/{birthplace}/cgroup.procs").write_text(str(inhabitant.pid))
+        os.close(birthplace)
+        monkeypatch.setattr(legacy, "seed_cpuset", refuse)
+        with pytest.raises(CgroupError, match="EACCES"):
+            manager.create()
+        manager.remove(keep_existing=True)
+        assert inhabitant.wait(60) == -signal.SIGKILL
     assert tree() == before
 
 
