@@ -252,7 +252,10 @@ def private_host() -> None:
     copy = tempfile.mkdtemp(prefix=TAG)
     mount("dev", copy, "tmpfs", 0)
     for entry in os.scandir("/dev"):
-        st = entry.stat(follow_symlinks=False)
+        try:
+            st = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            continue  # others make devices and take them away meanwhile
         if stat.S_ISLNK(st.st_mode):
             os.symlink(os.readlink(entry.path), f"{copy}/{entry.name}")
         elif stat.S_ISDIR(st.st_mode):

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from support.bundle import TAG, Bundle
-from support.command import ENVIRONMENT, RuntimeCommand, reap
+from support.cgroup import until
+from support.command import ENVIRONMENT, TIMEOUT, RuntimeCommand, end, reap, wait_for
 from support.holder import Holder
-from support.oracle import HostSnapshot, remove_leftovers
+from support.oracle import HostSnapshot, descendants, remove_leftovers
 from support.report import Json, mounts, parse_lines
 from support.terminal import ConsoleSocket, read_terminal, window_size
 
@@ -32,6 +33,7 @@ COUNTING = re.compile(
     r".*(usage|stat|failcnt|pressure|events|_time|serviced|merged|queued|sectors|io_service|io_wait|reset|tasks|procs"
     r"|controllers|hugetlb.*|threads|peak|event_control|slabinfo|freezing|current|oom_control).*"
 )
+READY = re.compile(rb'"verb":"ready".*\n')  # the whole line: a terminal gives half of one, too
 MS_BIND, MS_REC, MS_PRIVATE, MS_UNBINDABLE = 0x1000, 0x4000, 1 << 18, 1 << 17
 FLAG_BITS = {"ro": 1, "nosuid": 2, "nodev": 4, "noexec": 8, "noatime": 1024}
 LOOKED_AT_DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "console", "ptmx", "fd", "stdin", "core")
@@ -284,7 +286,11 @@ class Run:
                 )  # fmt: skip
             os.close(writer)
             writer = -1
-            rc = process.wait(30)
+            try:
+                rc = wait_for(process, TIMEOUT)
+            except BaseException:
+                end(process)
+                raise
             self._note("life", "create", "ok" if rc == 0 else "refused")
             if rc != 0:
                 self.errors.append(errors.read_text(errors="replace")[-700:])
@@ -479,6 +485,9 @@ class Run:
             if self.seen["life"]["create"] == "ok":
                 self._note("left", "container", True)
         reap()
+        with contextlib.suppress(AssertionError):
+            # Who was killed may take its time; all else is gone when the command that removes it has ended.
+            until(lambda: descendants().keys() <= before.before["processes"].keys(), "processes end", 20)
         try:
             before.assert_clean(1.0)
         except AssertionError:
@@ -525,7 +534,7 @@ def _pid_namespace(spec: Json) -> bool:
 def _wait(pidfd: int) -> int | str:
     import select
 
-    if not select.select([pidfd], [], [], 10)[0]:
+    if not select.select([pidfd], [], [], TIMEOUT)[0]:
         return "does not end"
     try:
         info = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
@@ -540,8 +549,8 @@ def _pipe_output(reader: int, whole: bool) -> bytes:
     import select
 
     data = b""
-    while whole or b'"verb":"ready"' not in data:
-        if not select.select([reader], [], [], 10)[0]:
+    while whole or not READY.search(data):
+        if not select.select([reader], [], [], TIMEOUT)[0]:
             return data + b"\noutput does not end\n"
         chunk = os.read(reader, 65536)
         if not chunk:
@@ -556,7 +565,7 @@ def _terminal_output(main: int, whole: bool) -> bytes:
     import select
 
     data = b""
-    while b'"verb":"ready"' not in data and select.select([main], [], [], 10)[0]:
+    while not READY.search(data) and select.select([main], [], [], TIMEOUT)[0]:
         try:
             data += os.read(main, 65536)
         except OSError:

@@ -91,6 +91,8 @@ def test_time(example: Example) -> None:
 
 def test_namespaces_joined(example: Example) -> None:
     """namespaces-joined shows the interfaces of the network namespace it joins."""
+    # The example names it; a run of the tests that was killed may have left it.
+    subprocess.run(["ip", "netns", "delete", "ocirun-example"], check=False, stderr=subprocess.DEVNULL)
     subprocess.run(["ip", "netns", "add", "ocirun-example"], check=True)
     try:
         result = example.run("namespaces-joined").ok()

@@ -126,7 +126,8 @@ def test_odd_paths(runtime: RuntimeCommand, bundle: Bundle, path: str) -> None:
     result = runtime.run(bundle)
     if result.rc != 0:
         result.refused()
-    assert set(os.listdir(ROOT)) == before
+    # Others come and go in the root of version 2; ours would have one of the names of the path.
+    assert not (set(os.listdir(ROOT)) - before) & set(shape.split("/"))
     assert not Path("/", name).exists()
     for left in sorted(cgroups(TAG), key=len, reverse=True):
         if runtime.name != "ocirun":
@@ -313,11 +314,13 @@ def test_options_of_the_hosts_hierarchy_stay(runtime: RuntimeCommand, bundle: Bu
 
     before = options()
     remount("nsdelegate", "memory_recursiveprot")
-    assert options() > {"nsdelegate", "memory_recursiveprot"}
-    bundle.namespaces(without=("cgroup",)).mount("/sys/fs/cgroup", "cgroup", "cgroup", "ro", "nosuid", "noexec", "nodev")
-    runtime.run(bundle).ok()
-    assert options() > {"nsdelegate", "memory_recursiveprot"}
-    remount(*before)
+    try:
+        assert options() > {"nsdelegate", "memory_recursiveprot"}
+        bundle.namespaces(without=("cgroup",)).mount("/sys/fs/cgroup", "cgroup", "cgroup", "ro", "nosuid", "noexec", "nodev")
+        runtime.run(bundle).ok()
+        assert options() > {"nsdelegate", "memory_recursiveprot"}
+    finally:
+        remount(*before)
 
 
 @pytest.mark.ocirun_only("the peers warn, or say nothing")

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 from support.bundle import Bundle, unique
-from support.cgroup import directory
-from support.command import Container, RuntimeCommand
+from support.cgroup import directory, until
+from support.command import Container, RuntimeCommand, started
 from support.criu import Checkpoints, find_working_criu
+from support.holder import Holder
 from support.terminal import ConsoleSocket, read_terminal
 
 pytestmark = [
@@ -200,7 +201,9 @@ def test_a_terminal(runtime: RuntimeCommand, bundle: Bundle, checkpoints: Checkp
         container = runtime.create(bundle, "--console-socket", str(console.path))
         main = console.receive()
         container.start()
-        assert b"ready" in os.read(main, 4096)
+        said = b""
+        while b"ready" not in said:
+            said += os.read(main, 4096)
         checkpoints.save(container).ok()
     with ConsoleSocket(workdir / "second") as console:
         restored = checkpoints.restore(bundle, "--console-socket", str(console.path))
@@ -223,7 +226,7 @@ def test_foreground(runtime: RuntimeCommand, bundle: Bundle, checkpoints: Checkp
     errors = workdir / "errors"
     with (
         errors.open("wb") as file,
-        subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=file) as process,
+        started(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=file) as process,
     ):
         assert process.stdout is not None
         # Until the process runs a signal undoes the restore; from then on it is for the process.
@@ -235,7 +238,7 @@ def test_foreground(runtime: RuntimeCommand, bundle: Bundle, checkpoints: Checkp
             process.stdout.readline()
         process.send_signal(USR1)
         process.stdout.read()
-        assert process.wait(20) == 7
+        assert process.wait(60) == 7
     assert not (runtime.root / bundle.id).exists()
 
 
@@ -252,9 +255,7 @@ def test_output_to_a_file(runtime: RuntimeCommand, bundle: Bundle, checkpoints: 
 
     call("create", "--bundle", str(bundle.path), bundle.id, output=first)
     runtime.call("start", bundle.id).ok()
-    pid = runtime.state(bundle.id)["pid"]
-    while "ready" not in first.read_text():
-        os.kill(pid, 0)
+    until(lambda: "ready" in first.read_text(), "the program waits")
     checkpoints.save(bundle.id).ok()
     paths = ("--image-path", str(checkpoints.images), "--work-path", str(checkpoints.work))
     call("restore", "--detach", "--bundle", str(bundle.path), *paths, bundle.id, output=second)
@@ -268,24 +269,15 @@ def test_output_to_a_file(runtime: RuntimeCommand, bundle: Bundle, checkpoints: 
 
 def test_a_joined_network_namespace(runtime: RuntimeCommand, bundle: Bundle, checkpoints: Checkpoints) -> None:
     """A namespace that was joined by its path is not saved, and joined again, wherever config.json finds it then."""
-    holders = []
-    for _ in range(2):
-        holder = subprocess.Popen(["unshare", "--net", "sleep", "1000"])
-        while os.readlink(f"/proc/{holder.pid}/ns/net") == os.readlink("/proc/self/ns/net"):
-            assert holder.poll() is None
-        holders.append(holder)
-    try:
+    probe = bundle.inside("/probe")
+    with Holder(probe, "--net") as one, Holder(probe, "--net") as other:
         kinds = [{"type": kind} for kind in ("pid", "mount", "ipc", "uts", "cgroup")]
-        bundle.linux(namespaces=[*kinds, {"type": "network", "path": f"/proc/{holders[0].pid}/ns/net"}])
+        bundle.linux(namespaces=[*kinds, {"type": "network", "path": one.ns("net")}])
         checkpoints.save(start(runtime, bundle)).ok()
-        bundle.linux(namespaces=[*kinds, {"type": "network", "path": f"/proc/{holders[1].pid}/ns/net"}])
+        bundle.linux(namespaces=[*kinds, {"type": "network", "path": other.ns("net")}])
         restored = checkpoints.restore(bundle)
-        assert os.readlink(f"/proc/{restored.pid}/ns/net") == os.readlink(f"/proc/{holders[1].pid}/ns/net")
+        assert os.readlink(f"/proc/{restored.pid}/ns/net") == os.readlink(other.ns("net"))
         go_on(restored)
-    finally:
-        for holder in holders:
-            holder.kill()
-            holder.wait()
 
 
 def test_without_a_cgroup_namespace(runtime: RuntimeCommand, bundle: Bundle, checkpoints: Checkpoints) -> None:

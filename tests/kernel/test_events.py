@@ -282,7 +282,8 @@ def test_death_by_lack_of_memory(load: Callable[[str], Container], runtime: Runt
         event = stream.get(0)
         assert event is not None
         assert event.type == "oom"
-        assert event.data == {"oom_kill" if PURE else "oom": 1}
+        assert event.data.keys() == {"oom_kill" if PURE else "oom"}
+        assert list(event.data.values()) == [1] or not PURE  # version 1 tells of each round of the OOM killer
         assert stream.get(0) is None
         assert list(stream) == []
 
@@ -295,7 +296,7 @@ def test_every_kill_is_counted(load: Callable[[str], Container], runtime: Runtim
         for _ in range(3):
             container.line()
         assert container.status() == "running"
-        event = stream.get(10)
+        event = stream.get(60)
         assert event is not None
         total = sum(event.data.values())  # type: ignore[arg-type]
         with contextlib.suppress(TimeoutError):
@@ -382,7 +383,7 @@ def test_stream_in_threads(load: Callable[[str], Container], runtime: RuntimeCom
     for thread in closing:
         thread.start()
     for thread in (*closing, waiting):
-        thread.join(20)
+        thread.join(60)
         assert not thread.is_alive()
     assert got == [None]
     assert stream.get() is None
@@ -395,7 +396,7 @@ def test_stream_in_threads(load: Callable[[str], Container], runtime: RuntimeCom
 def test_stream_of_what_does_not_run(load: Callable[[str], Container], runtime: RuntimeCommand, bundle: Bundle) -> None:
     """A stopped container has no events, and leaves no descriptor."""
     container = runtime.create(bundle.args("exit", "0")).start()
-    container.rest()
+    container.wait()
     before = os.listdir("/proc/self/fd")
     with pytest.raises(ContainerNotRunning):
         load(container.id).events()

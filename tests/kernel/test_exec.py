@@ -12,16 +12,16 @@ import json
 import os
 import socket
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.bundle import DEFAULT_CAPABILITIES, Bundle
 from support.canary import Canary
-from support.cgroup import PURE, directory, mount_point
-from support.command import Container, Result, RuntimeCommand
+from support.cgroup import PURE, directory, mounted
+from support.command import Container, Result, RuntimeCommand, started
 from support.native import compat, without
 from support.oracle import HostSnapshot
 from support.report import Json, capability_names, parse_lines
@@ -105,7 +105,7 @@ def test_cgroups_are_those_of_the_container(runtime: RuntimeCommand, sleeper: Bu
     """In each hierarchy the process is where the container's process is."""
     container, _ = start(runtime, sleeper.namespaces(without=("cgroup",)))
     shown = execute(runtime, sleeper, program=("/probe", "read", "/proc/self/cgroup")).ok().reads["/proc/self/cgroup"]
-    assert shown == Path(f"/proc/{container.pid}/cgroup").read_text()
+    assert mounted(shown) == mounted(Path(f"/proc/{container.pid}/cgroup").read_text())
 
 
 def test_masks_hold(runtime: RuntimeCommand, sleeper: Bundle) -> None:
@@ -414,24 +414,23 @@ def test_notification(runtime: RuntimeCommand, sleeper: Bundle, workdir: Path) -
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(path)
     listener.listen(4)
-    listener.settimeout(10)
-    told: list[Json] = []
+    listener.settimeout(60)
 
-    def take() -> None:
+    def take() -> Json:
         connection, _ = listener.accept()
         with connection:
             text, descriptors, _, _ = socket.recv_fds(connection, 65536, 4)
-        told.append({**json.loads(text), "count": len(descriptors)})
         for fd in descriptors:
             os.close(fd)
+        return {**json.loads(text), "count": len(descriptors)}
 
-    with listener:
+    told: list[Json] = []
+    with listener, ThreadPoolExecutor(1) as pool:
         container = runtime.create(sleeper)
         for starts in (lambda: runtime.call("start", sleeper.id).ok(), lambda: execute(runtime, sleeper).ok()):
-            thread = threading.Thread(target=take)
-            thread.start()
+            taken = pool.submit(take)
             starts()
-            thread.join()
+            told.append(taken.result())
     first, second = told
     assert first["pid"] == container.pid
     assert second["pid"] not in (0, container.pid)
@@ -627,7 +626,7 @@ def test_pidfd_socket(runtime: RuntimeCommand, sleeper: Bundle, workdir: Path) -
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(str(workdir / "pidfd"))
         listener.listen(1)
-        listener.settimeout(10)
+        listener.settimeout(60)
         words = ("-d", "--pidfd-socket", str(workdir / "pidfd"), "--pid-file", str(workdir / "pid"))
         execute(runtime, sleeper, *words, program=("/probe", "exit", "6")).ok()
         connection, _ = listener.accept()
@@ -712,14 +711,13 @@ def test_paused_container(runtime: RuntimeCommand, sleeper: Bundle) -> None:
     container, _ = start(runtime, sleeper)
     runtime.call("pause", sleeper.id).ok()
     execute(runtime, sleeper).refused("paused")
-    process = subprocess.Popen(
-        runtime.command("exec", "--ignore-paused", sleeper.id, "/probe", "exit", "9"), stderr=subprocess.PIPE
-    )
-    with pytest.raises(subprocess.TimeoutExpired):
-        process.communicate(timeout=0.3)
-    runtime.call("resume", sleeper.id).ok()
-    _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (9, b"")
+    words = runtime.command("exec", "--ignore-paused", sleeper.id, "/probe", "exit", "9")
+    with started(words, stderr=subprocess.PIPE) as process:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.communicate(timeout=0.3)
+        runtime.call("resume", sleeper.id).ok()
+        _, errors = process.communicate(timeout=60)
+        assert (process.returncode, errors) == (9, b"")
     assert container.status() == "running"
 
 
@@ -731,9 +729,8 @@ def test_paused_container(runtime: RuntimeCommand, sleeper: Bundle) -> None:
 def test_subgroup(runtime: RuntimeCommand, sleeper: Bundle) -> None:
     """--cgroup: a path below the container's cgroup, which has to be there and cannot lead out."""
     container, _ = start(runtime, sleeper.namespaces(without=("cgroup",)))
-    lines = [line.split(":")[1] for line in Path(f"/proc/{container.pid}/cgroup").read_text().splitlines()]
-    # A hierarchy that nobody mounts any more stays in that file for as long as the kernel keeps it.
-    trees = [""] if PURE else [tree for tree in lines if tree and mount_point(tree.split(",")[0]) != mount_point("")]
+    shown = Path(f"/proc/{container.pid}/cgroup").read_text()
+    trees = [tree for tree in mounted(shown) if tree or PURE]
     for tree in trees:
         top = directory(container.pid, tree.split(",")[0])
         assert top.name == sleeper.id

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from support.bundle import Bundle
 from support.canary import SECRET, Canary
+from support.cgroup import until
 from support.command import RuntimeCommand
 from support.everything import everything, normalise
 from support.native import MASKS, FaultK, compat, without
@@ -238,7 +239,7 @@ def test_hook_without_pidfds(runtime: RuntimeCommand, bundle: Bundle, error: str
     hook = {"path": str(bundle.rootfs / "probe"), "args": args, "timeout": 1}
     bundle.patch({"hooks": {"createRuntime": [hook]}})
     runtime.under(*compat("pidfd", error)).run(bundle).refused("timed out")
-    assert not [pid for pid, name in descendants().items() if name == "probe"]
+    until(lambda: "probe" not in descendants().values(), "what the hook started is gone")
 
 
 def test_report_is_complete(runtime: RuntimeCommand, mkbundle: MkBundle) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +174,7 @@ def test_feature_rdma(runtime: RuntimeCommand, bundle: Bundle) -> None:
 
 
 @pytest.fixture
-def agent(workdir: Path) -> str:
+def agent(workdir: Path) -> Iterator[str]:
     """A seccomp agent that takes one connection and lets go of what it got."""
     path = str(workdir / "agent.sock")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -181,19 +182,21 @@ def agent(workdir: Path) -> str:
     listener.listen()
 
     def serve() -> None:
-        with listener:
-            listener.settimeout(30)
-            try:
-                connection, _ = listener.accept()
-            except TimeoutError:
-                return
-            with connection:
-                _, fds, _, _ = socket.recv_fds(connection, 65536, 4)
-                for fd in fds:
-                    os.close(fd)
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return  # shut down: nobody came
+        with connection:
+            _, fds, _, _ = socket.recv_fds(connection, 65536, 4)
+            for fd in fds:
+                os.close(fd)
 
-    threading.Thread(target=serve, daemon=True).start()
-    return path
+    thread = threading.Thread(target=serve)
+    thread.start()
+    with listener:
+        yield path
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
 
 
 @pytest.mark.parametrize("action", SECCOMP["actions"])

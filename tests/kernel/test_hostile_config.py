@@ -188,7 +188,7 @@ def test_size_is_bounded(runtime: RuntimeCommand, bundle: Bundle, kind: str) -> 
     def bounded() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
 
-    result = runtime.try_create(bundle, before_exec=bounded, timeout=60)
+    result = runtime.try_create(bundle, before_exec=bounded, timeout=300)
     assert "Traceback" not in result.stderr
     if result.rc != 0:
         result.refused()

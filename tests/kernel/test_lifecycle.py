@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from support.bundle import Bundle, unique
-from support.command import Container, RuntimeCommand
+from support.command import Container, RuntimeCommand, started
 
 pytestmark = pytest.mark.root
 MkBundle = Callable[..., Bundle]
@@ -333,7 +333,7 @@ def test_silent_clients_of_the_start_socket(runtime: RuntimeCommand, sleeper: Bu
     try:
         for client in clients:
             client.connect(path)
-            client.settimeout(10)
+            client.settimeout(60)
         clients[-1].send(b"nonsense")
         assert clients[-1].recv(1) == b""
         assert container.status() == "created"
@@ -426,44 +426,34 @@ def test_detached_run(runtime: RuntimeCommand, sleeper: Bundle, workdir: Path) -
     sleeper.write()
     runtime.remember(sleeper.id)
     path = workdir / "pid"
+    words = runtime.command("run", "--detach", "--bundle", str(sleeper.path), "--pid-file", str(path), sleeper.id)
     reader, writer = os.pipe()
-    process = subprocess.Popen(
-        runtime.command("run", "--detach", "--bundle", str(sleeper.path), "--pid-file", str(path), sleeper.id),
-        stdin=subprocess.DEVNULL,
-        stdout=writer,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    os.close(writer)
-    try:
+    with (
+        open(reader, "rb") as output,
+        started(words, stdin=subprocess.DEVNULL, stdout=writer, stderr=subprocess.DEVNULL) as process,
+    ):
+        os.close(writer)
         assert process.wait(60) == 0
-        assert b"ready" in os.read(reader, 100)
+        assert b"ready" in output.readline()
         assert runtime.state(sleeper.id)["status"] == "running"
         assert runtime.state(sleeper.id)["pid"] == int(path.read_text())
-    finally:
-        os.close(reader)
 
 
 def test_run_forwards_signals(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """R-28: a foreground run hands signals on to the program."""
     bundle.seq(["on-signal", "15", "33"], ["on-signal", "10", "-1"], "ready", "sleep").write()
     runtime.remember(bundle.id)
-    process = subprocess.Popen(
-        runtime.command("run", "--bundle", str(bundle.path), bundle.id),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    with process.stdout as output:
+    words = runtime.command("run", "--bundle", str(bundle.path), bundle.id)
+    with started(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        output = process.stdout
+        assert output is not None
         while b"ready" not in (line := output.readline()):
             assert line
         process.send_signal(signal.SIGUSR1)
         assert b'"signal":10' in output.readline()
         process.send_signal(signal.SIGTERM)
         assert b'"signal":15' in output.readline()
-    assert process.wait(60) == 33
+        assert process.wait(60) == 33
 
 
 @pytest.mark.ocirun_only("with runc 1.1.5 all of them may fail")

@@ -14,7 +14,8 @@ from typing import Any
 import jsonschema
 import pytest
 from support.bundle import Bundle
-from support.command import RuntimeCommand
+from support.cgroup import until
+from support.command import RuntimeCommand, started
 from support.oracle import descendants
 from support.report import parse_lines
 from support.upstream import REPOSITORY
@@ -124,8 +125,7 @@ def test_status_creating(
     bundle.args("exit", "0").write()
     runtime.remember(bundle.id)
     words = runtime.command("create", "--bundle", str(bundle.path), bundle.id)
-    creator = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    try:
+    with started(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as creator:
         (bundle.path / "there").read_text()
         assert runtime.state(bundle.id)["status"] == "creating"
         assert runtime.state(bundle.id)["pid"] == 0
@@ -148,9 +148,8 @@ def test_status_creating(
             with pytest.raises(ContainerExists):
                 library.create(bundle.id, str(bundle.path))
         assert runtime.state(bundle.id)["status"] == "creating"
-    finally:
         (bundle.path / "go").write_text("")
-    assert creator.wait(60) == 0
+        assert creator.wait(60) == 0
     assert runtime.state(bundle.id)["status"] == "created"
 
 
@@ -256,7 +255,7 @@ def test_timeout_of_every_kind(
         result.refused()
     assert f"/hooks/{kind}/0" in result.stderr
     assert "timed out" in result.stderr
-    assert not [pid for pid, name in descendants().items() if name == "probe"]
+    until(lambda: "probe" not in descendants().values(), "what the hook started is gone")
 
 
 @pytest.mark.parametrize("operation", ["state", "create", "start", "kill", "delete"])

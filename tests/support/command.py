@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -275,10 +276,12 @@ class RuntimeCommand:
                 else:
                     wait_for(process, timeout, self._reap_containers if "delete" in words[:1] else None)
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+                end(process)
                 err.seek(0)
                 raise AssertionError(f"hung for {timeout} s: {argv}: {err.read()!r}") from None
+            except BaseException:
+                end(process)
+                raise
             out.seek(0)
             err.seek(0)
             return Result(argv, process.returncode, out.read(), err.read().decode(errors="surrogateescape"))
@@ -336,7 +339,11 @@ class RuntimeCommand:
                 )
             os.close(writer)
             writer = -1
-            code = wait_for(process, TIMEOUT)
+            try:
+                code = wait_for(process, TIMEOUT)
+            except BaseException:
+                end(process)
+                raise
             if code != 0:
                 raise CreateFailed(Result(argv, code, b"", errors.read_text(errors="surrogateescape")))
             container = Container(self, bundle, reader, errors)
@@ -372,6 +379,26 @@ class RuntimeCommand:
         self._containers.clear()
         self._ids.clear()
         reap()
+
+
+@contextmanager
+def started(words: Sequence[str], **keywords: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a command in a group of its own; afterwards it has ended, by itself or killed with its group."""
+    process = subprocess.Popen(words, start_new_session=True, **keywords)
+    try:
+        yield process
+    finally:
+        end(process)
+
+
+def end(process: subprocess.Popen[Any]) -> None:
+    """Kill a process that leads its group, with the group, and wait for it: a failed test leaves none to the next one."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
 
 
 def reap(but: int = 0) -> None:

@@ -63,8 +63,10 @@ class FakeCriu:
 
     def wait_for(self, notification: str, is_over: Callable[[], object] = bool) -> None:
         """Wait until it hangs at a notification.  `is_over` tells that it never will."""
+        deadline = time.monotonic() + 60
         while not (self.directory / f"at-{notification}").exists():
             assert not is_over(), "ended before"
+            assert time.monotonic() < deadline, f"does not come to {notification}"
             time.sleep(0.01)
 
 
