@@ -19,6 +19,7 @@ from library.attributes import of_this_process
 from support.bundle import Bundle, unique
 
 from ocirun import HookError, Runtime
+from ocirun.identity import wait_exit_code
 
 pytestmark = pytest.mark.root
 HERE = Path(__file__).resolve().parent
@@ -186,6 +187,35 @@ def test_ignored_sigchld(
 def supports_exit_info() -> bool:
     """Say whether the kernel tells the exit status to whoever holds a pidfd (Linux 6.15)."""
     return tuple(int(part) for part in os.uname().release.split(".")[:2]) >= (6, 15)
+
+
+@pytest.mark.kernel("6.15")
+@pytest.mark.parametrize("late_s", [0.2, 1.5])
+def test_a_parent_that_reaps_late(late_s: float) -> None:
+    """R-39: what somebody else's child ended with is known when that one has reaped it, whatever signals come meanwhile."""
+    code = (
+        "import os, sys, time\n"
+        "child = os.fork()\n"
+        "if child == 0: os.read(0, 1); os._exit(7)\n"
+        "print(child, flush=True)\n"
+        "os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)\n"
+        "time.sleep(float(sys.argv[1]))\n"
+        "os.waitpid(child, 0)\n"
+    )
+    command = [sys.executable, "-c", code, str(late_s)]
+    before = signal.signal(signal.SIGALRM, lambda *_: None)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        pidfd = os.pidfd_open(int(parent.stdout.readline()))
+        signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+        try:
+            parent.stdin.close()
+            assert wait_exit_code(pidfd, None, "c1") == 7
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+            os.close(pidfd)
 
 
 def test_hooks_are_judged_without_sigchld(library: Runtime, bundle: Bundle) -> None:
