@@ -31,6 +31,11 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
   "io.containerd.tracing.processor.v1.otlp", "io.containerd.internal.v1.tracing"{disabled}]
 [grpc]
 address = "{address}"
+[timeouts]  # by default a task whose shim does not answer within two seconds is of an unknown state
+"io.containerd.timeout.shim.cleanup" = "60s"
+"io.containerd.timeout.shim.load" = "60s"
+"io.containerd.timeout.shim.shutdown" = "60s"
+"io.containerd.timeout.task.state" = "60s"
 [plugins."io.containerd.gc.v1.scheduler"]
 startup_delay = "1ms"
 {more}

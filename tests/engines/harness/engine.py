@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-TIMEOUT = float(os.environ.get("OCIRUN_ENGINES_TIMEOUT", "90"))
+TIMEOUT = float(os.environ.get("OCIRUN_ENGINES_TIMEOUT", "180"))
 
 
 class Result:

@@ -47,7 +47,7 @@ def test_stop_kill(podman: Engine) -> None:
     eventually(lambda: "up" in podman("logs", "it").ok().lines)
     podman("kill", "--signal", "USR1", "it").ok()
     eventually(lambda: "usr" in podman("logs", "it").ok().lines)
-    podman("stop", "it").ok()
+    podman("stop", "--time", "60", "it").ok()
     assert (state(podman, "ExitCode"), podman("logs", "it").ok().lines) == ("0", ["up", "usr", "bye"])
     podman("start", "it").ok()
     podman("kill", "it").ok()
