@@ -11,6 +11,7 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from . import machine
 from .case import SUITE, Failed, NotApplicable
 from .runtime import TIMEOUT, Container, Done, Json, Output, Runtime
 
-TAG = f"conf{os.getpid()}"
+TAG = f"conf{os.getpid()}t"  # the last letter: no tag is the beginning of another
 _numbers = itertools.count(1)
 CAPABILITIES = [
     "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD", "CAP_NET_BIND_SERVICE",
@@ -268,8 +269,12 @@ class Context:
         if directories := [str(path) for path in machine.cgroups_named(self.id)]:
             left["cgroups"] = directories
         known = self._known | {container.pid for container in self._containers}
-        if processes := [pid for pid in machine.children() if pid not in known]:
-            left["processes"] = processes
+        end = time.monotonic() + TIMEOUT
+        while processes := [pid for pid in machine.children() if pid not in known]:
+            if time.monotonic() > end:  # what was killed needs a moment to be gone
+                left["processes"] = processes
+                break
+            time.sleep(0.01)
         if left:
             raise Failed("a failed operation leaves all as it was", "nothing left behind", left)
 
