@@ -202,7 +202,7 @@ def test_zsh(terminal: int) -> None:
 
 
 @pytest.mark.root
-def test_zsh_containers(terminal: int, runtime: RuntimeCommand, bundle: Bundle) -> None:
+def test_zsh_containers(runtime: RuntimeCommand, bundle: Bundle, terminal: int) -> None:
     """The IDs of the state root that the line names."""
     runtime.create(bundle)
     type_line(terminal, f"ocirun --root {runtime.root} state {bundle.id[:5]}", f"state {bundle.id} ")
