@@ -319,10 +319,10 @@ def runtime(private_host: None, workdir: Path, peer: str | None) -> Iterator[Run
     command = RuntimeCommand(peer or "ocirun", argv, workdir)
     snapshot = HostSnapshot(command.root)
     yield command
-    command.cleanup()
-    if peer == "crun":
-        os.chown("/dev/null", 0, 0)  # crun gives its stdio away, even /dev/null
     try:
+        command.cleanup()
+        if peer == "crun":
+            os.chown("/dev/null", 0, 0)  # crun gives its stdio away, even /dev/null
         snapshot.assert_clean()
     finally:
         remove_leftovers()

@@ -52,12 +52,13 @@ def library(private_host: None, workdir: Path) -> Iterator[Runtime]:
     root = workdir / "state"
     snapshot = HostSnapshot(root)
     before = attributes()
-    with Runtime(str(root)) as runtime:
-        yield runtime
-        for state in runtime.list():
-            runtime.delete(state.id, force=True)
-    reap()
+    runtime = Runtime(str(root))
+    yield runtime
     try:
+        with runtime:
+            for state in runtime.list():
+                runtime.delete(state.id, force=True)
+        reap()
         snapshot.assert_clean()
         assert attributes() == before
     finally:
