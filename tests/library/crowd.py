@@ -27,7 +27,7 @@ def footprint() -> dict[str, object]:
     return {
         "descriptors": descriptors(),
         "children": " ".join(read(f"/proc/self/task/{tid}/children") for tid in os.listdir("/proc/self/task")).split(),
-        "mounts": read("/proc/self/mountinfo").count("\n"),
+        "mounts": read("/proc/self/mountinfo").splitlines(),
         "maps": read("/proc/self/maps").count("\n"),
         # Not what is mapped of files, which the kernel takes away and brings back as it likes.
         "resident": sum(int(status[name].split()[0]) << 10 for name in ("RssAnon", "RssShmem")),
