@@ -222,7 +222,7 @@ def test_life(rootless: RuntimeCommand, own_bundle: Bundle) -> None:
 def test_kill_and_forced_delete(rootless: RuntimeCommand, mkrootless: MkBundle) -> None:
     """Without a cgroup too the end of init is the end of all that share its pid namespace."""
     for force in (False, True):
-        bundle = mkrootless().seq("ready", ["sleep", 100])
+        bundle = mkrootless().seq("ready", ["sleep", 1000])
         container = rootless.create(bundle).start()
         container.line()
         if force:
@@ -237,7 +237,7 @@ def test_kill_and_forced_delete(rootless: RuntimeCommand, mkrootless: MkBundle) 
 def test_exec(rootless: RuntimeCommand, mkrootless: MkBundle, user: User, bundle: Bundle) -> None:
     """Another process comes into the container's user namespace and into all others, with a cgroup and without."""
     for each in (mkrootless(), user.own(subordinate(bundle))):
-        container = rootless.create(each.seq("ready", ["sleep", 100])).start()
+        container = rootless.create(each.seq("ready", ["sleep", 1000])).start()
         container.line()
         report = rootless.call("exec", each.id, "/probe", "report").ok().report
         assert report["uids"] == [0] * 4
@@ -249,7 +249,7 @@ def test_exec(rootless: RuntimeCommand, mkrootless: MkBundle, user: User, bundle
 
 def test_exec_as_other_users(rootless: RuntimeCommand, user: User, bundle: Bundle) -> None:
     """Who is executed is one of the container's ids, with a home and groups there and no capabilities; no other id."""
-    container = rootless.create(user.own(subordinate(bundle)).seq("ready", ["sleep", 100])).start()
+    container = rootless.create(user.own(subordinate(bundle)).seq("ready", ["sleep", 1000])).start()
     container.line()
     report = rootless.call("exec", "--user", "5:6", bundle.id, "/probe", "report").ok().report
     assert (report["uids"], report["gids"]) == ([5] * 4, [6] * 4)
@@ -265,10 +265,10 @@ def test_what_is_executed_ends_with_the_container(
 ) -> None:
     """Of a user who has no cgroup the kernel ends it, with the pid namespace."""
     for each in (user.own(subordinate(bundle)), mkrootless()):
-        container = rootless.create(each.seq("ready", ["sleep", 100])).start()
+        container = rootless.create(each.seq("ready", ["sleep", 1000])).start()
         container.line()
         pid_file = rootless.root.parent / f"{each.id}.pid"
-        rootless.call("exec", "--detach", "--pid-file", str(pid_file), each.id, "/probe", "sleep", "100").ok()
+        rootless.call("exec", "--detach", "--pid-file", str(pid_file), each.id, "/probe", "sleep", "1000").ok()
         executed = os.pidfd_open(int(pid_file.read_text()))
         try:
             container.kill("KILL").ok()
@@ -366,7 +366,7 @@ def test_pid_file_and_log_belong_to_the_user(rootless: RuntimeCommand, user: Use
 
 def test_many_at_once(rootless: RuntimeCommand, mkrootless: MkBundle) -> None:
     """Several containers of one user live beside each other."""
-    containers = [rootless.create(mkrootless().seq("ready", ["sleep", 100])).start() for _ in range(3)]
+    containers = [rootless.create(mkrootless().seq("ready", ["sleep", 1000])).start() for _ in range(3)]
     for container in containers:
         container.line()
     listed = rootless.call("list", "-q").ok().stdout.decode().split()

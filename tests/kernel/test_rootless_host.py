@@ -259,7 +259,7 @@ def test_a_cgroup_that_is_named_must_be(rootless: RuntimeCommand, own_bundle: Bu
 @ONLY_OURS
 def test_commands_without_a_cgroup(rootless: RuntimeCommand, own_bundle: Bundle) -> None:
     """Pausing needs a cgroup, which is said; the rest works."""
-    container = rootless.create(own_bundle.seq("ready", ["sleep", 100])).start()
+    container = rootless.create(own_bundle.seq("ready", ["sleep", 1000])).start()
     container.line()
     rootless.call("pause", own_bundle.id).refused("no cgroup", "hint:")
     assert container.status() == "running"
@@ -272,7 +272,7 @@ def test_commands_without_a_cgroup(rootless: RuntimeCommand, own_bundle: Bundle)
 def test_kill_without_a_cgroup(rootless: RuntimeCommand, mkrootless: MkBundle) -> None:
     """SIGKILL always ends the container; other signals for all need a cgroup, but not once it has stopped."""
     for without, options in ((("pid",), ()), ((), ("--all",))):
-        bundle = mkrootless().namespaces(without=without).without_mount("/proc").seq("ready", ["sleep", 100])
+        bundle = mkrootless().namespaces(without=without).without_mount("/proc").seq("ready", ["sleep", 1000])
         if without:
             bundle.mount("/proc", "bind", "/proc", "rbind")
         container = rootless.create(bundle).start()
@@ -308,7 +308,7 @@ def test_delegated_cgroup(
     """Where the user owns a cgroup the container gets one beside the user's, with limits, freezer and all."""
     enter = "; ".join(f"echo 0 >{session}/cgroup.procs" for session in delegated)
     rootless = user.runtime(runtime, *user.words(before=("sh", "-c", f'{enter}; exec "$@"', "sh")))
-    own_bundle.linux(resources={"pids": {"limit": 7}}).seq("ready", ["sleep", 100])
+    own_bundle.linux(resources={"pids": {"limit": 7}}).seq("ready", ["sleep", 1000])
     container = rootless.create(own_bundle).start()
     container.line()
     pids = directory(container.pid, "pids")
@@ -337,7 +337,7 @@ def test_only_ones_own_cgroup(runtime: RuntimeCommand, user: User, own_bundle: B
     enter = f"echo 0 >{own}/cgroup.procs"
     rootless = user.runtime(runtime, *user.words(before=("sh", "-c", f'{enter}; exec "$@"', "sh")))
     try:
-        container = rootless.create(own_bundle.seq("ready", ["sleep", 100])).start()
+        container = rootless.create(own_bundle.seq("ready", ["sleep", 1000])).start()
         container.line()
         assert f"0::/{own.name}/{own_bundle.id}\n" in Path(f"/proc/{container.pid}/cgroup").read_text()
         rootless.call("pause", own_bundle.id).ok()
@@ -545,7 +545,7 @@ def test_seccomp_agent(rootless: RuntimeCommand, user: User, own_bundle: Bundle)
 
 def test_groups_of_a_joined_user_namespace(rootless: RuntimeCommand, mkrootless: MkBundle) -> None:
     """A container may join the user namespace of another one of the user's."""
-    first = rootless.create(mkrootless().seq("ready", ["sleep", 100])).start()
+    first = rootless.create(mkrootless().seq("ready", ["sleep", 1000])).start()
     first.line()
     bundle = mkrootless()
     bundle.namespaces({"type": "user", "path": f"/proc/{first.pid}/ns/user"})
