@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from errno import EACCES, EPERM, EROFS
+from errno import EACCES, ENODEV, ENOENT, EPERM, EROFS
 
 from ocirun.errors import CgroupError
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 MODE = 0o755
 DENIED = (EACCES, EPERM, EROFS)
-_MKDIR_ATTEMPTS = 8
+_MKDIR_ATTEMPTS = 32
+_VANISHED = (ENOENT, ENODEV)  # ENODEV: while it is being removed
 
 # Says whose cgroup a directory is; its value is a nonce of the record.  Only root can set
 # "trusted", and only version 2 always takes "user".
@@ -50,8 +51,8 @@ def make_directory(hierarchy: Hierarchy, made: list[str]) -> bool:
             os.mkdir(hierarchy.directory, MODE)
         except FileExistsError:
             return False
-        except FileNotFoundError:
-            if attempt == _MKDIR_ATTEMPTS - 1:
+        except OSError as error:
+            if error.errno not in _VANISHED or attempt == _MKDIR_ATTEMPTS - 1:
                 raise
             _make_parents(hierarchy, made)
         else:
@@ -66,12 +67,14 @@ def _make_parents(hierarchy: Hierarchy, made: list[str]) -> None:
         path = f"{path}/{name}"
         try:
             os.mkdir(path, MODE)
+            made.append(path)
+            os.chmod(path, MODE)  # whatever the umask
         except FileExistsError:
             continue
-        except FileNotFoundError:
-            return
-        made.append(path)
-        os.chmod(path, MODE)  # whatever the umask
+        except OSError as error:
+            if error.errno in _VANISHED:
+                return
+            raise
         mark(path, _PARENT)
 
 
