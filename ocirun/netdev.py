@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _AF_INET6 = 10
 #: The kernel moves hardware back some time after the last process of a namespace has ended.
 _RETURN_DEADLINE_S = 10.0
-_VISIT_DEADLINE_S = 10.0
+_VISIT_DEADLINE_S = 60.0
 
 
 class NetDevices:
