@@ -355,15 +355,24 @@ class Store:
                 ) from None
             try:
                 self._check_owner()
-            except BaseException:
-                os.rmdir(path)
-                raise
-            try:
-                entry = self._open(container_id, path)
-                entry.lock()
+                return self._open_locked(container_id, path)
             except ContainerNotFound:
                 continue  # an empty directory that nobody has locked is what gc looks for: it was quicker
-            return entry
+            except BaseException as error:  # a signal among them, which may come while we wait for the lock
+                try:
+                    os.rmdir(path)
+                except OSError as failure:
+                    error.add_note(f"while undoing: {failure}")
+                raise
+
+    def _open_locked(self, container_id: str, path: str) -> Entry:
+        entry = self._open(container_id, path)
+        try:
+            entry.lock()
+        except BaseException:
+            entry.close()
+            raise
+        return entry
 
     def _check_owner(self) -> None:
         """Refuse a root in which somebody else could have prepared, or could change, what we rely on (S-62)."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from errno import EAGAIN, EINTR, ENOSYS, EPERM, ETIMEDOUT
+from time import monotonic
 
 from ocirun._native._bpf_face import attach_device_program, load_device_program
 from ocirun._native._shim import ffi, lib
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_MESSAGE", "Message", "Spawned", "adopt_orphans", "attach_device_program", "connect", "ffi", "lib", "listen",
-    "load_device_program", "open_init", "pidfd_signal", "plan_file", "receive", "receive_bytes", "receive_fd", "send",
-    "send_text", "site_name", "socketpair", "spawn", "wait",
+    "load_device_program", "open_init", "pidfd_signal", "plan_file", "receive", "receive_bytes", "receive_fd",
+    "remind_of", "reminded", "send", "send_text", "site_name", "socketpair", "spawn", "wait",
 ]  # fmt: skip
 
 MAX_MESSAGE: int = lib.OCIRUN_MAX_MESSAGE
@@ -36,6 +37,10 @@ def _check(result: int, op: str, detail: str = "") -> int:
     if result < 0:
         raise KernelError(-result, op, detail)
     return result
+
+
+def _deadline_ms(timeout_s: float | None) -> int:
+    return -1 if timeout_s is None else int((monotonic() + timeout_s) * 1000)
 
 
 def open_init(fallback_directory: str) -> tuple[int, bool]:
@@ -135,19 +140,21 @@ def listen(path: str, shown: str) -> int:
 
 def connect(path: str, *, stream: bool, timeout_s: float = 10.0) -> int:
     """Connect to a unix socket of any path length; returns an owned descriptor."""
-    encoded = os.fsencode(path)
-    if len(encoded) < 100:
-        return _check(
-            lib.ocirun_connect(encoded, int(stream), int(timeout_s * 1000)), "connect", path
-        )
-    directory = os.open(os.path.dirname(path) or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    deadline_ms = _deadline_ms(timeout_s)
+    short = os.fsencode(path)
+    directory = -1
+    if len(short) >= 100:
+        directory = os.open(os.path.dirname(path) or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         short = f"/proc/self/fd/{directory}/".encode() + os.fsencode(os.path.basename(path))
-        return _check(
-            lib.ocirun_connect(short, int(stream), int(timeout_s * 1000)), "connect", path
-        )
+    try:
+        while True:
+            result = lib.ocirun_connect(short, int(stream), deadline_ms)
+            # EINTR returns to Python so that signal handlers run; the next turn goes on waiting.
+            if result != -EINTR:
+                return _check(result, "connect", path)
     finally:
-        os.close(directory)
+        if directory >= 0:
+            os.close(directory)
 
 
 class Message:
@@ -178,10 +185,9 @@ def receive(fd: int, timeout_s: float | None) -> Message | None:
     """Wait for one message; None at end-of-file.  Raises TimeoutError (a plain one) at the deadline."""
     buffer = ffi.new("char[]", MAX_MESSAGE)
     rights = ffi.new("int *")
-    timeout_ms = -1 if timeout_s is None else max(0, int(timeout_s * 1000))
+    deadline_ms = _deadline_ms(timeout_s)
     while True:
-        size = lib.ocirun_receive(fd, buffer, MAX_MESSAGE, rights, timeout_ms)
-        # EINTR returns to Python so that signal handlers run; the next turn goes on waiting.
+        size = lib.ocirun_receive(fd, buffer, MAX_MESSAGE, rights, deadline_ms)
         if size not in (-EINTR, -EAGAIN):
             break
     if size == -ETIMEDOUT:
@@ -198,8 +204,9 @@ def receive_fd(fd: int, timeout_s: float) -> int:
     """
     buffer = ffi.new("char[]", MAX_MESSAGE)
     rights = ffi.new("int *")
+    deadline_ms = _deadline_ms(timeout_s)
     while True:
-        size = lib.ocirun_receive(fd, buffer, MAX_MESSAGE, rights, int(timeout_s * 1000))
+        size = lib.ocirun_receive(fd, buffer, MAX_MESSAGE, rights, deadline_ms)
         if size not in (-EINTR, -EAGAIN):
             break
     if size == -ETIMEDOUT:
@@ -218,9 +225,9 @@ def receive_bytes(fd: int, size: int, timeout_s: float | None) -> tuple[bytes, i
     """
     buffer = ffi.new("char[]", size)
     rights = ffi.new("int *")
-    timeout_ms = -1 if timeout_s is None else max(0, int(timeout_s * 1000))
+    deadline_ms = _deadline_ms(timeout_s)
     while True:
-        received = lib.ocirun_receive(fd, buffer, size, rights, timeout_ms)
+        received = lib.ocirun_receive(fd, buffer, size, rights, deadline_ms)
         if received not in (-EINTR, -EAGAIN):
             break
     if received == -ETIMEDOUT:
@@ -249,9 +256,9 @@ def wait(pidfd: int, timeout_s: float | None) -> int | None:
     Raises TimeoutError at the deadline.  Reaps the process if it is our child.
     """
     status = ffi.new("int *")
-    timeout_ms = -1 if timeout_s is None else max(0, int(timeout_s * 1000))
+    deadline_ms = _deadline_ms(timeout_s)
     while True:
-        result = lib.ocirun_wait(pidfd, timeout_ms, status)
+        result = lib.ocirun_wait(pidfd, deadline_ms, status)
         if result != -EINTR:
             break
     if result == -ETIMEDOUT:
@@ -268,3 +275,17 @@ def pidfd_signal(pidfd: int, number: int) -> None:
 def adopt_orphans() -> None:
     """Become the parent of what descendants of this process leave behind.  For the command only (design D6)."""
     _check(lib.ocirun_adopt_orphans(), "prctl")
+
+
+def remind_of(number: int, reminder: int) -> None:
+    """Have the signal *reminder* follow the signal *number* every 2 ms, until `reminded` is called when all is handled.
+
+    Both have handlers of Python's.  A signal that comes just before a system call that waits is handled in time by it.
+    For the command only (design D6).
+    """
+    _check(lib.ocirun_remind_of(number, reminder), "timer_create")
+
+
+def reminded() -> None:
+    """Say that the reminder was handled, and with it, or soon, whatever signals came before it."""
+    lib.ocirun_reminded()

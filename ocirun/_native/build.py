@@ -12,7 +12,7 @@ from cffi import FFI
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 HEADERS = ("abi.h", "shim.h", "bpf.h")
-SOURCES = ("spawn.c", "hostcalls.c", "bpf.c")
+SOURCES = ("spawn.c", "hostcalls.c", "reminder.c", "bpf.c")
 
 #: For our own C files; the module that cffi generates is compiled in the same run and is not -Wconversion clean.
 COMPILE_ARGS = [

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
@@ -125,7 +126,13 @@ int ocirun_listen(const char *path) {
 	return error;
 }
 
-int ocirun_connect(const char *path, int stream, int timeout_ms) {
+static int64_t now_ms(void) {
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+int ocirun_connect(const char *path, int stream, int64_t deadline_ms) {
 	struct sockaddr_un address;
 	int error = unix_address(&address, path);
 	if (error < 0)
@@ -134,14 +141,16 @@ int ocirun_connect(const char *path, int stream, int timeout_ms) {
 	if (fd < 0)
 		return -errno;
 	/* connect(2) to a unix socket blocks while the listener's queue is full, for at most the send timeout. */
-	struct timeval limit = { timeout_ms / 1000, (timeout_ms % 1000) * 1000 };
-	if (timeout_ms >= 0)
+	if (deadline_ms >= 0) {
+		int64_t left = deadline_ms - now_ms();
+		if (left < 1)
+			left = 1; /* 0 would be no limit */
+		struct timeval limit = { left / 1000, (left % 1000) * 1000 };
 		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-	do
-		error = connect(fd, (struct sockaddr *)&address, sizeof address) < 0 ? -errno : 0;
-	while (error == -EINTR);
-	if (error == 0)
+	}
+	if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
 		return fd;
+	error = -errno;
 	close(fd);
 	return error == -EAGAIN ? -ETIMEDOUT : error;
 }
@@ -170,29 +179,18 @@ int ocirun_send(int fd, const char *bytes, size_t size, int rights) {
 	return result_of(sent);
 }
 
-static int64_t now_ms(void) {
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-/* poll(2) with a deadline that signals do not extend: 1 ready, 0 timed out, -errno. */
-static int wait_readable(int fd, int timeout_ms) {
-	int64_t deadline = now_ms() + timeout_ms;
-	for (;;) {
-		struct pollfd poll_fd = { fd, POLLIN, 0 };
-		int64_t left = timeout_ms < 0 ? -1 : deadline - now_ms();
-		int ready = poll(&poll_fd, 1, timeout_ms < 0 ? -1 : left < 0 ? 0 : (int)left);
-		if (ready >= 0)
-			return ready;
-		if (errno != EINTR)
-			return -errno;
-		/* Python must get the chance to run its handlers, so a signal ends the wait. */
-		return -EINTR;
+/* poll(2): 1 ready, 0 timed out, -errno. */
+static int wait_readable(int fd, int64_t deadline_ms) {
+	struct pollfd poll_fd = { fd, POLLIN, 0 };
+	int64_t left = -1;
+	if (deadline_ms >= 0) {
+		left = deadline_ms - now_ms();
+		left = left < 0 ? 0 : left > INT_MAX ? INT_MAX : left;
 	}
+	return result_of(poll(&poll_fd, 1, (int)left));
 }
 
-int ocirun_receive(int fd, char *bytes, size_t size, int *rights, int timeout_ms) {
+int ocirun_receive(int fd, char *bytes, size_t size, int *rights, int64_t deadline_ms) {
 	union {
 		char buffer[CMSG_SPACE(sizeof(int))];
 		struct cmsghdr align;
@@ -202,7 +200,7 @@ int ocirun_receive(int fd, char *bytes, size_t size, int *rights, int timeout_ms
 		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.buffer, .msg_controllen = sizeof control.buffer
 	};
 	*rights = -1;
-	int ready = wait_readable(fd, timeout_ms);
+	int ready = wait_readable(fd, deadline_ms);
 	if (ready <= 0)
 		return ready == 0 ? -ETIMEDOUT : ready;
 	ssize_t received = recvmsg(fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
@@ -252,9 +250,9 @@ static void read_exit_status(int pidfd, int *status) {
 	}
 }
 
-int ocirun_wait(int pidfd, int timeout_ms, int *status) {
+int ocirun_wait(int pidfd, int64_t deadline_ms, int *status) {
 	*status = -1;
-	int ready = wait_readable(pidfd, timeout_ms);
+	int ready = wait_readable(pidfd, deadline_ms);
 	if (ready <= 0)
 		return ready == 0 ? -ETIMEDOUT : ready;
 	siginfo_t info = { 0 };

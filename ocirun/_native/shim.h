@@ -29,16 +29,22 @@ int ocirun_check_executable(int fd);
 
 int ocirun_socketpair(int pair[2]);
 int ocirun_listen(const char *path);
-int ocirun_connect(const char *path, int stream, int timeout_ms);
+/* Waits have a deadline by CLOCK_MONOTONIC, in ms; -1: none.  A signal ends them with -EINTR, for Python to handle it;
+ * whoever goes on waiting then has the same deadline. */
+int ocirun_connect(const char *path, int stream, int64_t deadline_ms);
 /* Send one message, with a descriptor where rights >= 0. */
 int ocirun_send(int fd, const char *bytes, size_t size, int rights);
 /* Receive one message: its size, 0 at end-of-file, -ETIMEDOUT.  *rights is an owned descriptor or -1. */
-int ocirun_receive(int fd, char *bytes, size_t size, int *rights, int timeout_ms);
+int ocirun_receive(int fd, char *bytes, size_t size, int *rights, int64_t deadline_ms);
 
-/* Wait for the process to end, at most timeout_ms (-1: for ever).  *status is as waitpid(2) has it, or -1 where
- * nobody can tell any more: not our child, or reaped by somebody else before Linux 6.15. */
-int ocirun_wait(int pidfd, int timeout_ms, int *status);
+/* Wait for the process to end.  *status is as waitpid(2) has it, or -1 where nobody can tell any more: not our child,
+ * or reaped by somebody else before Linux 6.15. */
+int ocirun_wait(int pidfd, int64_t deadline_ms, int *status);
 int ocirun_pidfd_signal(int pidfd, int signal);
 
 /* For the command only, whose process is ours to change: adopt the orphans of our descendants. */
 int ocirun_adopt_orphans(void);
+/* For the command only: a signal whose handler is Python's is followed by reminders, signals with that number, until
+ * Python says that it has been reminded, having handled all there were (reminder.c). */
+int ocirun_remind_of(int signal, int reminder);
+void ocirun_reminded(void);

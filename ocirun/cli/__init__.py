@@ -68,6 +68,10 @@ def _settle() -> None:
         except OSError:
             # Else the next file that we open would be the container's standard input, or our messages go into it.
             os.open("/dev/null", os.O_RDWR)
+    # From SIGINT too the kernel saves us at once, as from SIGTERM, unless there is something to undo: Python's handler
+    # would not be called in a wait that began just after it.
+    if _signal.getsignal(_SIGINT) != _signal.SIG_IGN:
+        _signal.signal(_SIGINT, _signal.SIG_DFL)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())  # what is blocked would neither interrupt us nor be passed on
     if _signal.getsignal(_SIGCHLD) == _signal.SIG_IGN:
         # The kernel would reap our children, and nobody could tell how they ended.

@@ -20,7 +20,6 @@ from ocirun.cli.signals import (
     TERMINATING,
     handle,
     interrupt,
-    what_was_put_off,
 )
 from ocirun.closing import Closing
 from ocirun.errors import KernelError
@@ -60,15 +59,13 @@ class Foreground:
         self._pidfd = -1
         self._is_started = False
         self._early: list[int] = []
-        # A signal that arrives just before poll(2) would not end it; a byte in a pipe does.
-        self._wakeup, self._wakeup_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        handle(_FORWARDED, self._take, self._wakeup_end)
+        handle(_FORWARDED, self._take)
 
     def follow(self, process: Container | ExecProcess) -> None:
         """From now on signals are for this process, which is reaped by its own wait(), and by nobody before."""
         self._pidfd = process.pidfd()
         self._process = process
-        handle((_CHLD, _WINCH), self._take, self._wakeup_end)
+        handle((_CHLD, _WINCH), self._take)
 
     def attach(self, terminal: Terminal | None) -> None:
         """Take the process's terminal, coupled with ours, if it has one."""
@@ -95,12 +92,9 @@ class Foreground:
         while self._pidfd not in ready:
             poll = select.poll()
             poll.register(self._pidfd, select.POLLIN)
-            poll.register(self._wakeup, select.POLLIN)
             for fd, events in terminal.interests() if terminal is not None else ():
                 poll.register(fd, events)
             ready = dict(poll.poll())
-            if self._wakeup in ready:
-                os.read(self._wakeup, 4096)  # the handler has run
             if terminal is not None:
                 terminal.copy(ready)
         if terminal is not None:
@@ -110,7 +104,6 @@ class Foreground:
 
     def _take(self, number: int, frame: FrameType | None = None) -> None:
         """Handle a signal; Python calls this between two of its own instructions."""
-        number = what_was_put_off(number)
         if number == _CHLD:
             self._reap()
         elif number == _WINCH:

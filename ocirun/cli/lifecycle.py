@@ -7,7 +7,7 @@ import os
 
 from ocirun.cli import print_text, report_warnings
 from ocirun.cli.parser import UsageError
-from ocirun.cli.signals import end_at_once, parse_signal, raise_at_once, raise_at_termination
+from ocirun.cli.signals import parse_signal, raise_at_once, raise_at_termination
 from ocirun.errors import ContainerNotFound, OcirunError
 
 TYPE_CHECKING = False
@@ -68,7 +68,8 @@ def notify_socket() -> str | None:
 
 
 def start(invocation: Invocation, runtime: Runtime) -> int:
-    """The command `start`."""
+    """The command `start`.  A signal that asks to end also ends the hook that runs just now."""
+    raise_at_once()
     runtime.load(invocation.arguments[0]).start(notify_socket=notify_socket())
     return 0
 
@@ -82,13 +83,13 @@ def kill(invocation: Invocation, runtime: Runtime) -> int:
 
 def wait(invocation: Invocation, runtime: Runtime) -> int:
     """The command `wait`: prints the exit code of the container's process, 128 + N where signal N ended it."""
-    end_at_once()
     print_text(f"{runtime.load(invocation.arguments[0]).wait()}\n")
     return 0
 
 
 def delete(invocation: Invocation, runtime: Runtime) -> int:
-    """The command `delete`."""
+    """The command `delete`.  A signal that asks to end also ends the hook that runs just now."""
+    raise_at_once()
     force = invocation.has("force")
     return _for_each(invocation, runtime, lambda each: runtime.delete(each, force=force))
 
@@ -108,6 +109,7 @@ def resume(invocation: Invocation, runtime: Runtime) -> int:
 
 def gc(invocation: Invocation, runtime: Runtime) -> int:  # noqa: ARG001  # all commands are called alike
     """The command `gc`: prints the IDs of what it removed."""
+    raise_at_once()  # as `delete`
     print_text("".join(f"{container_id}\n" for container_id in runtime.gc()))
     return 0
 

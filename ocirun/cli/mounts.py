@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 def mounts(invocation: Invocation, runtime: Runtime) -> int:
     """The command `mounts`.  A signal that asks to end takes back what was mounted so far."""
-    raise_at_termination()
     action, container_id, path = invocation.arguments
     if action not in ("add", "remove"):
         raise UsageError(f"mounts: {action!r} is neither add nor remove")
     given = read_input(path)
+    raise_at_termination()
     container = runtime.load(container_id)
     if action == "add":
         container.add_mounts(given)

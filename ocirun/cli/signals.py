@@ -11,8 +11,9 @@ from ocirun.cli.parser import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import FrameType
+    from typing import NoReturn
 
 _NAMES = (
     "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
@@ -63,88 +64,89 @@ WAITS = {
     "ocirun.notify": ("wait_ready",),
     "ocirun.store": ("lock",),
 }
-_AGAIN_S = 0.002
+#: What undoes is not interrupted itself: nobody would do the rest.
+UNDOING = {"ocirun.undo": ("roll_back",), "ocirun.cli.run": ("_undo",)}
+
+#: Follows every signal that we handle, until it is handled: whoever comes before a wait is not noticed in it by Python.
+#: Nobody else sends it to us, and it is for nobody else: it tells of descriptors of our own.
+_REMINDER = SIGNALS["URG"]
 _put_off: list[int] = []
 
 
 def raise_at_termination() -> None:
     """From now on raise Interrupted when a signal asks to end, so that what was begun is undone."""
-    import _signal  # type: ignore[import-not-found]
-
-    for number in _not_ignored(TERMINATING):
-        _signal.signal(number, interrupt)
-
-
-def end_at_once() -> None:
-    """From now on let the kernel end the command, which has nothing to undo.
-
-    A handler of Python's would not do where a wait has no end: a signal just before the system call is only noted,
-    and the call begins.
-    """
-    import _signal
-
-    if _signal.getsignal(SIGNALS["INT"]) != _signal.SIG_IGN:
-        _signal.signal(SIGNALS["INT"], _signal.SIG_DFL)
+    handle(TERMINATING, interrupt)
 
 
 def raise_at_once() -> None:
     """The same for a command that makes nothing which could be lost between two steps: it need not wait for a wait."""
-    import _signal
-
-    for number in _not_ignored(TERMINATING):
-        _signal.signal(number, _interrupt_at_once)
+    handle(TERMINATING, _interrupt_at_once)
 
 
-def _interrupt_at_once(number: int, _frame: FrameType | None) -> None:
-    import _signal
-
-    for each in TERMINATING:
-        _signal.signal(each, _signal.SIG_IGN)
-    raise Interrupted(number)
-
-
-def interrupt(number: int, frame: FrameType | None) -> None:
-    """Raise Interrupted if the library waits just now, else put it off: SIGALRM comes a moment later.
-
-    Once only: what else asks to end is ignored from then on, for the undoing is not to be interrupted itself.
-    """
-    import _signal
-
-    if not _put_off:
-        _put_off.append(number)
-    if frame is None or frame.f_code.co_name not in WAITS.get(frame.f_globals["__name__"], ()):
-        _signal.setitimer(_signal.ITIMER_REAL, _AGAIN_S)
-        return
-    for each in TERMINATING:
-        _signal.signal(each, _signal.SIG_IGN)
-    raise Interrupted(_put_off[0])
-
-
-def what_was_put_off(number: int) -> int:
-    """Return the signal that SIGALRM stands for: itself, or what was put off and is to be handled now."""
-    return _put_off.pop() if number == SIGNALS["ALRM"] and _put_off else number
-
-
-def handle(
-    numbers: Iterable[int], handler: Callable[[int, FrameType | None], None], wakeup: int
-) -> None:
-    """From now on call *handler* for each of these signals, and write a byte to the pipe *wakeup* as well."""
-    import _signal
-
-    _signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
-    for number in _not_ignored(numbers):
-        _signal.signal(number, handler)
-
-
-def _not_ignored(numbers: Iterable[int]) -> list[int]:
-    """Return the signals that our caller does not ignore, and SIGALRM, which we need.
+def handle(numbers: Iterable[int], handler: Callable[[int, FrameType | None], None]) -> None:
+    """From now on call *handler* for each of these signals that our caller does not ignore, also where we wait.
 
     Under nohup a hang-up stays ignored.
     """
+    import _signal  # type: ignore[import-not-found]
+
+    from ocirun._native import remind_of
+
+    _signal.signal(_REMINDER, _again)
+    for number in numbers:
+        if _signal.getsignal(number) != _signal.SIG_IGN:
+            _signal.signal(number, handler)
+            remind_of(number, _REMINDER)
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise Interrupted if the library waits just now, else put it off until the next reminder.
+
+    Once only: what else asks to end is not heard from then on, for the undoing is not to be interrupted itself.
+    """
+    if not _put_off:
+        _put_off.append(number)
+    if _is_in(frame, WAITS) and not any(_is_in(each, UNDOING) for each in _callers(frame)):
+        _raise(_put_off[0])
+
+
+def _interrupt_at_once(number: int, _frame: FrameType | None) -> None:
+    _raise(number)
+
+
+def _raise(number: int) -> NoReturn:
     import _signal
 
-    return [
-        number
-        for number in numbers
-        if number == SIGNALS["ALRM"] or _signal.getsignal(number) != _signal.SIG_IGN
-    ]
+    _put_off.clear()
+    for each in TERMINATING:
+        # Not SIG_IGN: of a signal that came beside this one Python would complain that nobody handles it.
+        if _signal.getsignal(each) != _signal.SIG_IGN:
+            _signal.signal(each, _ignore)
+    raise Interrupted(number)
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    pass
+
+
+def _again(_number: int, frame: FrameType | None) -> None:
+    """Handle the reminder: what was put off comes once more."""
+    import _signal
+
+    if not _put_off:
+        from ocirun._native import reminded
+
+        reminded()
+        return
+    number = _put_off.pop()
+    _signal.getsignal(number)(number, frame)
+
+
+def _is_in(frame: FrameType | None, places: Mapping[str, Iterable[str]]) -> bool:
+    return frame is not None and frame.f_code.co_name in places.get(frame.f_globals["__name__"], ())
+
+
+def _callers(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back

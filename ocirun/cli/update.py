@@ -25,7 +25,6 @@ _LONGEST_NUMBER = 20
 
 def update(invocation: Invocation, runtime: Runtime) -> int:
     """The command `update`."""
-    raise_at_termination()  # not between two writes
     schemata = {
         name.replace("-", "_"): invocation.value(name)
         for name in ("l3-cache-schema", "mem-bw-schema")
@@ -42,6 +41,7 @@ def update(invocation: Invocation, runtime: Runtime) -> int:
         resources = read_input(source)
     else:
         resources = document(invocation)
+    raise_at_termination()  # not between two writes; but the input may be a terminal, at which nobody types
     container = runtime.load(invocation.arguments[0])
     try:
         container.update(resources, **schemata)

@@ -9,10 +9,14 @@
  *   --victim WHO       parent (COMMAND itself), init (all other processes), both (default)
  *   --errno-at K       the call does not happen and answers --errno
  *   --errno N          a number
+ *   --signal-at K      --signal arrives just before the call: its handler runs, and the call happens after that.
+ *                      A signal during a call would end it; this one is for what looks at signals before it waits
+ *   --signal N         a number
  *
  *   --payload FILE     a process that executes this file is let go and no longer counted; may be repeated
  *   --only NAMES       count these calls only; "changing" stands for those that change something outside the
  *                      process
+ *   --by WHO           count the calls of these only: parent, init, both (default)
  *   --marker           start counting at prctl(0x6f636972)
  *   --log FILE         one line for each counted call: K ROLE PID NAME
  *
@@ -47,7 +51,7 @@ static const struct call {
 } calls[] = {
 #ifdef SYS_mkdir
 	NAMED(mkdir, 1), NAMED(rmdir, 1), NAMED(rename, 1), NAMED(unlink, 1), NAMED(link, 1), NAMED(symlink, 1),
-	NAMED(chmod, 1), NAMED(chown, 1), NAMED(mknod, 1), NAMED(fork, 1), NAMED(vfork, 1), NAMED(open, 0),
+	NAMED(chmod, 1), NAMED(chown, 1), NAMED(mknod, 1), NAMED(fork, 1), NAMED(vfork, 1), NAMED(open, 0), NAMED(poll, 0),
 #endif
 	NAMED(mkdirat, 1), NAMED(renameat, 1), NAMED(renameat2, 1), NAMED(unlinkat, 1), NAMED(linkat, 1),
 	NAMED(symlinkat, 1), NAMED(fchmod, 1), NAMED(fchmodat, 1), NAMED(fchown, 1), NAMED(fchownat, 1),
@@ -61,6 +65,8 @@ static const struct call {
 	NAMED(seccomp, 0), NAMED(chdir, 0), NAMED(fchdir, 0), NAMED(getcwd, 0), NAMED(fstatfs, 0),
 	NAMED(close_range, 0), NAMED(setsid, 0), NAMED(prlimit64, 0), NAMED(openat, 0), NAMED(openat2, 0),
 	NAMED(read, 0), NAMED(recvmsg, 0), NAMED(newfstatat, 0), NAMED(statx, 0), NAMED(memfd_create, 0),
+	NAMED(ppoll, 0), NAMED(clock_nanosleep, 0), NAMED(waitid, 0), NAMED(recvfrom, 0),
+	NAMED(accept4, 0),
 	NAMED(dup3, 0), NAMED(fcntl, 0), NAMED(ioctl, 0), NAMED(umask, 0), NAMED(mmap, 0), NAMED(capget, 0),
 };
 #define CALLS (sizeof(calls) / sizeof(calls[0]))
@@ -68,6 +74,8 @@ static const struct call {
 static struct {
 	pid_t pid;
 	int failing;    /* the call that this process is in has been taken away */
+	int repeating;  /* the same, and it will be made again */
+	unsigned long nr, first_argument;  /* of that */
 	int let_go;
 } tracees[4096];
 static int tracee_count;
@@ -76,9 +84,9 @@ static struct stat payloads[16];
 static int payload_count;
 static char counted[CALLS];
 static int count_all = 1, counting = 1;
-static long kill_at = -1, errno_at = -1, counter;
-static int fail_errno = EIO, acted;
-static const char *victim = "both";
+static long kill_at = -1, errno_at = -1, signal_at = -1, counter;
+static int fail_errno = EIO, signal_number = SIGTERM, acted;
+static const char *victim = "both", *by = "both";
 static FILE *log_file;
 static pid_t root;
 
@@ -96,7 +104,7 @@ static int slot(pid_t pid)
 	if (tracee_count == 4096)
 		exit(125);
 	tracees[tracee_count].pid = pid;
-	tracees[tracee_count].failing = tracees[tracee_count].let_go = 0;
+	tracees[tracee_count].failing = tracees[tracee_count].repeating = tracees[tracee_count].let_go = 0;
 	return tracee_count++;
 }
 
@@ -118,8 +126,15 @@ static const char *call_name(long nr)
 	return number;
 }
 
-static int is_counted(long nr)
+static int is_one_of(const char *who, pid_t pid)
 {
+	return !strcmp(who, "both") || (pid == root) == !strcmp(who, "parent");
+}
+
+static int is_counted(pid_t pid, long nr)
+{
+	if (!is_one_of(by, pid))
+		return 0;
 	if (count_all)
 		return 1;
 	for (unsigned i = 0; i < CALLS; i++)
@@ -130,10 +145,8 @@ static int is_counted(long nr)
 
 static void kill_victims(void)
 {
-	int parent = strcmp(victim, "init") != 0, others = strcmp(victim, "parent") != 0;
-
 	for (int i = 0; i < tracee_count; i++)
-		if (!tracees[i].let_go && (tracees[i].pid == root ? parent : others))
+		if (!tracees[i].let_go && is_one_of(victim, tracees[i].pid))
 			kill(tracees[i].pid, SIGKILL);
 }
 
@@ -149,6 +162,39 @@ static void take_away(pid_t pid)
 	ptrace(PTRACE_SETREGSET, pid, NT_ARM_SYSTEM_CALL, &vec);
 #endif
 	tracees[slot(pid)].failing = 1;
+}
+
+/* Take the call away, for a signal that comes first. */
+static void postpone(pid_t pid, const struct __ptrace_syscall_info *info)
+{
+	take_away(pid);
+	tracees[slot(pid)].repeating = 1;
+	tracees[slot(pid)].nr = info->entry.nr;
+	tracees[slot(pid)].first_argument = info->entry.args[0];
+}
+
+/* Go back to the instruction that made the call, and let the signal come first.  The kernel does the same with
+ * ERESTARTNOINTR; but a signal that is pending when a call begins would end it. */
+static void repeat(pid_t pid)
+{
+#if defined(__x86_64__)
+	struct user_regs_struct regs;
+
+	ptrace(PTRACE_GETREGS, pid, 0, &regs);
+	regs.rax = tracees[slot(pid)].nr;
+	regs.rip -= 2;
+	ptrace(PTRACE_SETREGS, pid, 0, &regs);
+#elif defined(__aarch64__)
+	struct user_regs_struct regs;
+	struct iovec vec = {&regs, sizeof(regs)};
+
+	ptrace(PTRACE_GETREGSET, pid, NT_PRSTATUS, &vec);
+	regs.regs[0] = tracees[slot(pid)].first_argument;
+	regs.pc -= 4;
+	ptrace(PTRACE_SETREGSET, pid, NT_PRSTATUS, &vec);
+#endif
+	tracees[slot(pid)].failing = tracees[slot(pid)].repeating = 0;
+	syscall(SYS_tkill, pid, signal_number);
 }
 
 static void answer(pid_t pid)
@@ -174,7 +220,9 @@ static void at_call(pid_t pid)
 	if (ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof(info), &info) <= 0)
 		return;
 	if (info.op == PTRACE_SYSCALL_INFO_EXIT) {
-		if (tracees[slot(pid)].failing)
+		if (tracees[slot(pid)].repeating)
+			repeat(pid);
+		else if (tracees[slot(pid)].failing)
 			answer(pid);
 		return;
 	}
@@ -182,7 +230,7 @@ static void at_call(pid_t pid)
 		return;
 	if (info.entry.nr == SYS_prctl && info.entry.args[0] == MARKER)
 		counting = 1;
-	if (!counting || !is_counted((long)info.entry.nr))
+	if (!counting || !is_counted(pid, (long)info.entry.nr))
 		return;
 	if (log_file)
 		fprintf(log_file, "%ld %s %d %s\n", counter, pid == root ? "parent" : "init", (int)pid,
@@ -193,6 +241,9 @@ static void at_call(pid_t pid)
 	} else if (counter == errno_at) {
 		acted = 1;
 		take_away(pid);
+	} else if (counter == signal_at) {
+		acted = 1;
+		postpone(pid, &info);
 	}
 	counter++;
 }
@@ -294,6 +345,16 @@ static void choose(char *names)
 	}
 }
 
+/* A line at a time: somebody may look on. */
+static FILE *open_log(const char *path)
+{
+	FILE *file = fopen(path, "we");
+
+	if (file)
+		setvbuf(file, NULL, _IOLBF, 0);
+	return file;
+}
+
 static char **options(char **at)
 {
 	for (; *at && strcmp(*at, "--"); at++) {
@@ -313,10 +374,16 @@ static char **options(char **at)
 			errno_at = atol(*at);
 		else if (!strcmp(name, "--errno"))
 			fail_errno = atoi(*at);
+		else if (!strcmp(name, "--signal-at"))
+			signal_at = atol(*at);
+		else if (!strcmp(name, "--signal"))
+			signal_number = atoi(*at);
+		else if (!strcmp(name, "--by"))
+			by = *at;
 		else if (!strcmp(name, "--only"))
 			choose(*at);
 		else if (!strcmp(name, "--log"))
-			log_file = fopen(*at, "we");
+			log_file = open_log(*at);
 		else if (!strcmp(name, "--payload") && payload_count < 16 && stat(*at, &payloads[payload_count]) == 0)
 			payload_count++;
 		else {

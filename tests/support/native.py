@@ -56,11 +56,11 @@ def without(errno_name: str, *calls: str) -> tuple[str, ...]:
 
 
 class FaultK:
-    """faultk (see faultk.c): kill or fail at the K-th system call of the runtime's processes."""
+    """faultk (see faultk.c): kill, fail or signal at the K-th system call of the runtime's processes."""
 
-    def __init__(self, log: Path, *payloads: Path, only: str = "changing") -> None:
+    def __init__(self, log: Path, *payloads: Path, only: str = "changing", by: str = "both") -> None:
         self.log = log
-        self._words = [str(tool("faultk")), "--only", only, "--log", str(log)]
+        self._words = [str(tool("faultk")), "--only", only, "--by", by, "--log", str(log)]
         for path in payloads:
             self._words += ["--payload", str(path)]
 
@@ -75,6 +75,14 @@ class FaultK:
     def fail(self, number: int, error: int) -> tuple[str, ...]:
         """Return the words that make a call answer an errno."""
         return (*self._words, "--errno-at", str(number), "--errno", str(error), "--")
+
+    def signal(self, number: int, signal: int) -> tuple[str, ...]:
+        """Return the words that let a signal come just before a call."""
+        return (*self._words, "--signal-at", str(number), "--signal", str(int(signal)), "--")
+
+    def pids(self) -> list[int]:
+        """Return who made each counted call of the last run so far."""
+        return [int(line.split()[2]) for line in self.log.read_text().splitlines() if line[0].isdigit()]
 
     def calls(self) -> list[str]:
         """Return "ROLE NAME" of each counted call of the last run."""
