@@ -37,14 +37,32 @@ struct wait {
 	unsigned next; /* place of the next one that is silent */
 };
 
-/* Whoever connects and says nothing must not keep `start` from us: of too many such the oldest goes. */
-static void take_connection(struct wait *wait) {
-	int connection = (int)sys4(__NR_accept4, wait->listening.fd, NULL, NULL, O_CLOEXEC);
+static int accept_connection(int listening) {
+	return (int)sys4(__NR_accept4, listening, NULL, NULL, O_CLOEXEC);
+}
+
+static void drop(struct sys_pollfd *silent) {
+	sys_close(silent->fd);
+	*silent = (struct sys_pollfd){ FD_NONE, POLLIN, 0 };
+}
+
+/* Whoever connects and says nothing must not keep `start` from us: of too many such, or where they take the last
+ * descriptor, the oldest goes. */
+static int take_connection(struct context *ctx, struct wait *wait) {
+	int connection = (int)AT(ctx, ACCEPT4, accept_connection(wait->listening.fd));
+	for (unsigned i = 0; connection == -EMFILE && i < MAX_SILENT; i++) {
+		struct sys_pollfd *oldest = &wait->silent[(wait->next + i) % MAX_SILENT];
+		if (oldest->fd < 0)
+			continue;
+		drop(oldest);
+		connection = accept_connection(wait->listening.fd);
+	}
 	if (connection < 0)
-		return;
+		return connection;
 	struct sys_pollfd *place = &wait->silent[wait->next++ % MAX_SILENT];
-	sys_close(place->fd);
-	*place = (struct sys_pollfd){ connection, POLLIN, 0 };
+	drop(place);
+	place->fd = connection;
+	return 0;
 }
 
 /* Return the connection that said START, and give up those that said something else or are gone: a `start` that was
@@ -55,13 +73,33 @@ static int read_connections(struct context *ctx, struct wait *wait) {
 		if (!each->revents)
 			continue;
 		int connection = each->fd;
-		each->fd = FD_NONE;
-		each->revents = 0;
-		if (receive_message(ctx, connection, OCIRUN_MSG_START, NULL) == 0)
+		if (receive_message(ctx, connection, OCIRUN_MSG_START, NULL) == 0) {
+			each->fd = FD_NONE;
 			return connection;
-		sys_close(connection);
+		}
+		drop(each);
 	}
 	return FD_NONE;
+}
+
+/* Wait until `start` is connected and has said so. */
+static int wait_connected(struct context *ctx, struct wait *wait) {
+	while (ctx->start < 0) {
+		long ready = AT(ctx, POLL, sys5(__NR_ppoll, wait, 2 + MAX_SILENT, NULL, NULL, 0));
+		if (ready == -EINTR)
+			continue;
+		if (ready < 0)
+			return (int)ready;
+		if (wait->signals.revents) {
+			uint32_t info[32];
+			sys3(__NR_read, wait->signals.fd, info, sizeof info);
+			end(128 + (int)info[0]);
+		}
+		ctx->start = read_connections(ctx, wait);
+		if (wait->listening.revents && ctx->start < 0)
+			TRY(ctx, ACCEPT4, take_connection(ctx, wait));
+	}
+	return 0;
 }
 
 /* Created.  From the parent's PROCEED on the creator may go away; only `start` releases us, over its own connection,
@@ -69,32 +107,26 @@ static int read_connections(struct context *ctx, struct wait *wait) {
 int op_wait_start(struct context *ctx) {
 	int *listening = &ctx->slots[ctx->op->slot[0]];
 	int *sync = &ctx->slots[OCIRUN_SLOT_SYNC];
-	cleanup_fd int signals = (int)AT(ctx, SIGNALFD4, open_signals());
-	struct wait wait = { { *listening, POLLIN, 0 }, { signals, POLLIN, 0 }, { { 0 } }, 0 };
+	struct wait wait = { { *listening, POLLIN, 0 }, { FD_NONE, POLLIN, 0 }, { { 0 } }, 0 };
 
-	if (signals < 0)
-		return signals;
 	sys_close(*sync);
 	*sync = FD_NONE;
 	for (unsigned i = 0; i < MAX_SILENT; i++)
 		wait.silent[i].fd = FD_NONE; /* poll(2) passes over it */
-	while (ctx->start < 0) {
-		long ready = AT(ctx, POLL, sys5(__NR_ppoll, &wait, 2 + MAX_SILENT, NULL, NULL, 0));
-		if (ready == -EINTR)
-			continue;
-		if (ready < 0)
-			return (int)ready;
-		if (wait.signals.revents) {
-			uint32_t info[32];
-			sys3(__NR_read, signals, info, sizeof info);
-			end(128 + (int)info[0]);
-		}
-		ctx->start = read_connections(ctx, &wait);
-		if (wait.listening.revents && ctx->start < 0)
-			take_connection(&wait);
-	}
+	int error = wait.signals.fd = (int)AT(ctx, SIGNALFD4, open_signals());
+	if (error >= 0)
+		error = wait_connected(ctx, &wait);
+	sys_close(wait.signals.fd);
 	for (unsigned i = 0; i < MAX_SILENT; i++)
 		sys_close(wait.silent[i].fd);
+	if (error < 0) {
+		/* `start` is to hear of it, also where RLIMIT_NOFILE leaves no descriptor for its connection: nothing
+		 * here needs these three any more. */
+		for (int fd = 0; fd < 3; fd++)
+			sys_close(fd);
+		ctx->start = accept_connection(*listening);
+		return error;
+	}
 	sys_close(*listening);
 	*listening = FD_NONE;
 	return 0;

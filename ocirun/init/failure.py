@@ -7,7 +7,21 @@ The words for a missing or unusable program are runc's, because engines look for
 from __future__ import annotations
 
 import os
-from errno import EACCES, EBUSY, EDQUOT, EINVAL, ELOOP, ENODEV, ENOENT, ENOEXEC, ENOSPC, ENOSYS, EPERM, ETIMEDOUT
+from errno import (
+    EACCES,
+    EBUSY,
+    EDQUOT,
+    EINVAL,
+    ELOOP,
+    EMFILE,
+    ENODEV,
+    ENOENT,
+    ENOEXEC,
+    ENOSPC,
+    ENOSYS,
+    EPERM,
+    ETIMEDOUT,
+)  # fmt: skip
 
 from ocirun._native import lib, site_name
 from ocirun.errors import HookError, InitError, OcirunError, errno_text
@@ -42,7 +56,13 @@ _HOOK_SITES = (
     lib.OCIRUN_SITE_HOOK_CONFINE,
 )
 
+_FEW_DESCRIPTORS = "it takes a RLIMIT_NOFILE of at least 7, and one more for each descriptor that is preserved"
 _HINTS = {
+    # Also of who waits for more of them than there may be: poll(2), F_DUPFD of fcntl(2).
+    (lib.OCIRUN_SITE_SIGNALFD4, EMFILE): _FEW_DESCRIPTORS,
+    (lib.OCIRUN_SITE_ACCEPT4, EMFILE): _FEW_DESCRIPTORS,
+    (lib.OCIRUN_SITE_POLL, EINVAL): _FEW_DESCRIPTORS,
+    (lib.OCIRUN_SITE_FCNTL, EINVAL): _FEW_DESCRIPTORS,
     (lib.OCIRUN_SITE_OPEN_TREE, EINVAL): "what is mounted below it is locked by the user namespace, and only rbind is "
     "possible, or it is unbindable",
     (lib.OCIRUN_SITE_IDMAP, EINVAL): "this file system, or one mounted below it, cannot be id-mapped on this kernel",

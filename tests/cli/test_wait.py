@@ -14,7 +14,7 @@ import pytest
 from support.bundle import Bundle
 from support.cgroup import until
 from support.command import ENVIRONMENT, RuntimeCommand
-from support.waits import Race
+from support.waits import Race, is_asleep
 
 pytestmark = [pytest.mark.root, pytest.mark.ocirun_only("no peer has the command")]
 MkBundle = Callable[..., Bundle]
@@ -39,10 +39,6 @@ def descriptors(pid: int) -> str:
         except FileNotFoundError:
             pass  # closed by now
     return " ".join(found)
-
-
-def is_asleep(pid: int) -> bool:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
 
 
 @pytest.mark.kernel("6.15")

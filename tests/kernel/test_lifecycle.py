@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -10,12 +11,14 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.bundle import Bundle, unique
 from support.command import Container, RuntimeCommand, started
+from support.native import FaultK
 
 pytestmark = pytest.mark.root
 MkBundle = Callable[..., Bundle]
@@ -345,6 +348,43 @@ def test_silent_clients_of_the_start_socket(runtime: RuntimeCommand, sleeper: Bu
     finally:
         for client in clients:
             client.close()
+
+
+@pytest.mark.ocirun_only("about our own start socket")
+def test_silent_clients_that_take_the_last_descriptors(runtime: RuntimeCommand, sleeper: Bundle) -> None:
+    """Nor does it where RLIMIT_NOFILE leaves room for few of them."""
+    sleeper.process(rlimits=[{"type": "RLIMIT_NOFILE", "soft": 7, "hard": 7}])
+    container = runtime.create(sleeper)
+    with ExitStack() as clients:
+        for _ in range(4):
+            client = clients.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            client.connect(str(runtime.root / container.id / "start.sock"))
+        container.start()
+        container.line()
+
+
+@pytest.mark.ocirun_only("about our own start socket")
+def test_too_few_descriptors_to_start(runtime: RuntimeCommand, sleeper: Bundle) -> None:
+    """What is missing to start a container that has few descriptors is said, and start neither hangs nor guesses."""
+    for limit, call in {2: "signalfd4: EMFILE", 3: "signalfd4: EMFILE", 5: "poll: EINVAL", 6: "fcntl: EINVAL"}.items():
+        sleeper.again().process(rlimits=[{"type": "RLIMIT_NOFILE", "soft": limit, "hard": limit}])
+        container = runtime.create(sleeper)
+        result = runtime.call("start", container.id).refused(call)
+        assert "RLIMIT_NOFILE" in result.stderr
+        container.wait()
+        container.delete().ok()
+
+
+@pytest.mark.ocirun_only("about our own start socket")
+@pytest.mark.parametrize("error", [errno.ENFILE, errno.EMFILE])
+def test_connection_that_cannot_be_accepted(
+    runtime: RuntimeCommand, sleeper: Bundle, workdir: Path, oracle: Any, error: int
+) -> None:
+    """The call that failed is named, over the connection that was to be accepted by it."""
+    faultk = FaultK(workdir / "calls", sleeper.inside("/probe"), only="accept4")
+    result = runtime.under(*faultk.fail(0, error)).run(sleeper)
+    result.refused(f"accept4: {errno.errorcode[error]}")
+    oracle.assert_clean()
 
 
 @pytest.mark.ocirun_only("about our own start socket")
