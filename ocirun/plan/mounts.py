@@ -267,8 +267,8 @@ class MountBuilder:
         then = [ops.remount(destination, origin, propagation=bits) for bits in more]
         if self.user_namespace and source == "/sys" and options.recursive and options.set_attributes & RDONLY:
             # What is mounted in it stays as it is, and cgroups in it may be the caller's own (CVE-2023-25809).
-            base, below = self.find_base(f"{destination}/fs/cgroup")
-            then.append(ops.readonly(below, origin, base))
+            base, place = self.find_base(below(destination, "fs/cgroup"))
+            then.append(ops.readonly(place, origin, base))
         if self.early:
             self.before_user.extend(opened)
             return [bound, *then]
@@ -349,7 +349,7 @@ class MountBuilder:
             )
         ]
         for hierarchy in self.cgroups:
-            place = f"{destination}/{hierarchy.name}"
+            place = below(destination, hierarchy.name)
             if self.own_cgroup_namespace:
                 result.append(
                     ops.mount(
@@ -364,7 +364,7 @@ class MountBuilder:
             else:
                 result.extend(self._bind_source(hierarchy.path, place, once, origin))
             result.extend(
-                ops.symlink(f"{destination}/{link}", hierarchy.name, origin)
+                ops.symlink(below(destination, link), hierarchy.name, origin)
                 for link in hierarchy.links
             )
         if readonly:
@@ -383,3 +383,8 @@ def normalize(destination: str) -> str:
         return destination.rstrip("/") or "/"
     parts = [part for part in destination.split("/") if part not in ("", ".")]
     return "/" + "/".join(parts)
+
+
+def below(destination: str, name: str) -> str:
+    """Return the path of what has this name in a destination, which is normal and may be "/"."""
+    return f"{destination.rstrip('/')}/{name}"

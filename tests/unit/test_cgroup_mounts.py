@@ -9,6 +9,7 @@ from typing import Any
 from ocirun.host import HostFacts
 from ocirun.plan.build import Plan, build
 from ocirun.plan.circumstances import Circumstances
+from ocirun.plan.mounts import CgroupMount
 from ocirun.plan.ops import Op
 from ocirun.spec.mount_options import ATTRIBUTES, MS_PRIVATE, MS_REC, RDONLY
 from ocirun.validate import validate_document
@@ -18,12 +19,12 @@ NOEXEC = ATTRIBUTES["noexec"][0]
 NOSUID = ATTRIBUTES["nosuid"][0]
 
 
-def plan_of(*options: str, **circumstances: Any) -> Plan:
+def plan_of(*options: str, destination: str = "/cg", **circumstances: Any) -> Plan:
     """Return the plan of a container without a cgroup namespace that has a cgroup mount with these options."""
     document = {
         "ociVersion": "1.3.0",
         "root": {"path": "rootfs"},
-        "mounts": [{"destination": "/cg", "type": "cgroup", "options": list(options)}],
+        "mounts": [{"destination": destination, "type": "cgroup", "options": list(options)}],
         "linux": {"namespaces": [{"type": "mount"}, {"type": "pid"}]},
     }
     config = validate_document(json.dumps(document).encode(), HostFacts.of())
@@ -59,6 +60,13 @@ def test_borrowed_tree_is_the_hosts_file_system() -> None:
         "/mounts/0/options: nsdelegate",
     ]
     assert plan_of("rro", in_user_namespace=True).warnings == ()
+
+
+def test_hierarchies_on_the_root() -> None:
+    """The directories of version 1 have paths as they are written, also in a mount on "/"."""
+    cgroups = [CgroupMount("cpu,cpuacct", "cpu,cpuacct", "/sys/fs/cgroup/cpu/c1", ("cpu",))]
+    places = [op.texts for op in plan_of(destination="/", cgroups=cgroups, unified=False).ops]
+    assert not any("//" in (text or "") for texts in places for text in texts), places
 
 
 def test_bind_for_want_of_a_namespace() -> None:

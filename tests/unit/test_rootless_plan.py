@@ -129,6 +129,15 @@ def test_file_systems_of_namespaces(namespaces: dict[str, str | None], nested: b
         assert bound.numbers[4] & RDONLY
 
 
+@pytest.mark.parametrize(
+    ("destination", "cgroups"), [("/sys", "/fs/cgroup"), ("/", "/fs/cgroup"), ("/a//b/", "/a/b/fs/cgroup")]
+)
+def test_cgroups_in_a_borrowed_sysfs(destination: str, cgroups: str) -> None:
+    """They are made read-only where they are: below "/sys", which is kept open, or below wherever the host's is mounted."""
+    made = plan(OWN, SYSFS | {"destination": destination, "options": ["ro"]}, patch={"hostname": None})
+    assert cgroups in [op.texts[0] for op in made.ops if op.name == "READONLY"]
+
+
 @pytest.mark.parametrize("has_cgroup", [True, False])
 def test_cgroup_of_the_runtime_is_read_only(has_cgroup: bool) -> None:
     """A cgroup namespace shows the cgroup that its maker is in: without one of the container's, the runtime's."""
