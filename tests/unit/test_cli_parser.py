@@ -277,6 +277,7 @@ def test_version_is_what_engines_parse() -> None:
     assert first.startswith("ocirun version ")
     assert not any("version" in line for line in rest)
     assert any(line.startswith("spec: ") for line in rest)
+    assert not any("libseccomp" in line for line in rest), "it is no part of ocirun: features tells which is found"
 
 
 def test_places_where_a_signal_may_interrupt() -> None:
