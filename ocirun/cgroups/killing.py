@@ -10,7 +10,7 @@ and then the signal goes nowhere.
 from __future__ import annotations
 
 import os
-from errno import ENODEV, ENOENT, ESRCH
+from errno import ESRCH
 
 from ocirun.errors import CgroupError, KernelError
 
@@ -34,34 +34,34 @@ def kill_all(hierarchies: Sequence[Hierarchy], signal: int) -> None:
 
     SIGKILL thaws the container in all of them afterwards: nested cgroups may be frozen as well, and
     in version 1 a frozen process does not die.
+
+    Nobody is in a cgroup that is gone: systemd takes a scope's away when it is empty, also beside us.
     """
-    first = hierarchies[0]
-    fd = _open(first)
+    try:
+        _kill_members(hierarchies[0], signal)
+    except CgroupError:
+        if os.access(hierarchies[0].directory, os.F_OK):
+            raise
+    if signal == SIGKILL:
+        thaw_everywhere(hierarchies)
+
+
+def _kill_members(hierarchy: Hierarchy, signal: int) -> None:
+    fd = _open(hierarchy)
     try:
         inside = os.getpid() in processes(fd)
-        if signal != SIGKILL:
-            _signal_each(first, fd, signal, inside)
-            return
-        if inside or first.version == 1 or not unified.kill(fd):
-            _signal_each(first, fd, SIGKILL, inside)
+        if signal != SIGKILL or inside or hierarchy.version == 1 or not unified.kill(fd):
+            _signal_each(hierarchy, fd, signal, inside)
     except OSError as error:
-        raise failure(f"kill {first.directory}", error) from error
+        raise failure(f"kill {hierarchy.directory}", error) from error
     finally:
         os.close(fd)
-    thaw_everywhere(hierarchies)
 
 
 def kill_remaining(hierarchies: Sequence[Hierarchy]) -> None:
-    """Send SIGKILL to the members of each of *hierarchies*, and thaw them; vanished cgroups are
-    skipped.
-    """
+    """Send SIGKILL to the members of each of *hierarchies*, and thaw them."""
     for hierarchy in hierarchies:
-        try:
-            kill_all([hierarchy], SIGKILL)
-        except CgroupError as error:
-            # systemd takes a scope's away when it is empty, beside us.
-            if not isinstance(error.__cause__, OSError) or error.__cause__.errno not in (ENOENT, ENODEV):
-                raise
+        kill_all([hierarchy], SIGKILL)
     thaw_everywhere(hierarchies)
 
 

@@ -683,6 +683,8 @@ def test_cgroups_that_vanish_while_they_are_killed(manager: CgroupManager, monke
     monkeypatch.setattr(killing, "open_directory", vanish)
     killing.kill_remaining(manager.paths())
     assert not any(os.path.exists(each.directory) for each in manager.paths())
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        manager.kill_all(number)
 
 
 def test_remove_copes_with_deep_nesting(version_2: None, manager: CgroupManager) -> None:
