@@ -362,16 +362,14 @@ def test_mount_destination_is_swapped(
     volume = workdir / "volume"
     (volume / "a/b").mkdir(parents=True)
     (volume / "x").symlink_to("../../../../../../../.." + str(canary.path))
-    before = Path("/proc/self/mountinfo").read_text()
-    succeeded = 0
+    before = set(Path("/proc/self/mountinfo").read_text().splitlines())
     with Swapper(probe, volume / "a", volume / "x"):
         for _ in range(RUNS):
             bundle = mkbundle().mount("/v", None, volume, "rbind").mount("/v/a/b", "tmpfs", "inner")
             bundle.seq("report", ["ls", "/"])
             result = runtime.run(bundle)
-            assert Path("/proc/self/mountinfo").read_text() == before
+            assert set(Path("/proc/self/mountinfo").read_text().splitlines()) <= before
             if result.rc == 0:
-                succeeded += 1
                 targets = {m.target for m in mounts(result.report["mountinfo"]) if m.source == "inner"}
                 assert targets, result
                 assert not any(target.startswith("/proc") for target in targets)

@@ -61,7 +61,7 @@ def test_mounts_made_in_a_user_namespace_stay_there(
     container = runtime.create(bundle.seq("report", *attempts, "ready", "sleep")).start()
     report = container.line()
     made = [container.line()["ret"] for _ in attempts]
-    assert Path("/proc/self/mountinfo").read_text() == before
+    assert set(Path("/proc/self/mountinfo").read_text().splitlines()) <= set(before.splitlines())
     peers = [m for m in mounts(report["mountinfo"]) if host_groups & set(m.optional)]
     assert peers == []
     # the attempts themselves must be able to harm

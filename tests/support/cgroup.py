@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from support.command import TIMEOUT
+
 ROOT = Path("/sys/fs/cgroup")
 PURE = (ROOT / "cgroup.controllers").exists()
 
@@ -70,7 +72,7 @@ def flat(path: Path) -> dict[str, str]:
     return dict(line.split(" ", 1) for line in path.read_text().splitlines())
 
 
-def until(condition: Callable[[], bool], what: str, deadline_s: float = 60.0) -> None:
+def until(condition: Callable[[], bool], what: str, deadline_s: float = TIMEOUT) -> None:
     """Wait for what the kernel gives no event for."""
     end = time.monotonic() + deadline_s
     while not condition():
