@@ -8,13 +8,14 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from support.bundle import Bundle
 from support.canary import Canary
-from support.command import CreateFailed, RuntimeCommand
+from support.command import CreateFailed, RuntimeCommand, started
 from support.native import compat
 from support.report import mounts
 
@@ -329,26 +330,14 @@ def test_init_opens_nothing_of_the_host(runtime: RuntimeCommand, bundle: Bundle,
 # ---- names swapped while the container is made -------------------------------------------------------
 
 
-class Swapper:
-    """A process that exchanges two names without pause."""
-
-    def __init__(self, probe: Path, first: Path, second: Path) -> None:
-        self._process = subprocess.Popen(
-            [str(probe), "spin-rename", str(first), str(second)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-        )
-        assert self._process.stdout is not None
-        assert b"ready" in self._process.stdout.readline()
-
-    def __enter__(self) -> Swapper:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+@contextmanager
+def swapping(probe: Path, first: Path, second: Path) -> Iterator[None]:
+    """A process exchanges two names without pause."""
+    words = [str(probe), "spin-rename", str(first), str(second)]
+    with started(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert b"ready" in process.stdout.readline()
+        yield
 
 
 RUNS = 25
@@ -363,7 +352,7 @@ def test_mount_destination_is_swapped(
     (volume / "a/b").mkdir(parents=True)
     (volume / "x").symlink_to("../../../../../../../.." + str(canary.path))
     before = set(Path("/proc/self/mountinfo").read_text().splitlines())
-    with Swapper(probe, volume / "a", volume / "x"):
+    with swapping(probe, volume / "a", volume / "x"):
         for _ in range(RUNS):
             bundle = mkbundle().mount("/v", None, volume, "rbind").mount("/v/a/b", "tmpfs", "inner")
             bundle.seq("report", ["ls", "/"])
@@ -389,7 +378,7 @@ def test_proc_is_swapped(
             ["stat", "/proc", "/proc/keys"], ["write", "/proc/sys/kernel/hostname", "x"]
         )
         try:
-            with Swapper(probe, bundle.inside("/proc"), bundle.inside("/other")):
+            with swapping(probe, bundle.inside("/proc"), bundle.inside("/other")):
                 container = runtime.create(bundle)
         except CreateFailed as failure:
             failure.result.refused()
@@ -414,7 +403,7 @@ def test_masked_path_is_swapped(runtime: RuntimeCommand, mkbundle: MkBundle, can
         bundle = mkbundle().file("/secret", "hide me").symlink("/link", str(canary.file))
         bundle.linux(maskedPaths=["/secret"], readonlyPaths=["/secret"])
         bundle.seq(["read", "/secret"], ["write", "/secret", "x"])
-        with Swapper(probe, bundle.inside("/secret"), bundle.inside("/link")):
+        with swapping(probe, bundle.inside("/secret"), bundle.inside("/link")):
             result = runtime.run(bundle)
         canary.assert_untouched()
         if result.rc != 0:
@@ -429,7 +418,7 @@ def test_made_directories_are_swapped(
     for _ in range(RUNS):
         bundle = mkbundle().dir("/v/real").symlink("/v/link", str(canary.path / "empty"))
         bundle.mount("/v/real/x1/x2/x3/x4/file", "tmpfs", "tmpfs")
-        with Swapper(probe, bundle.inside("/v/real"), bundle.inside("/v/link")):
+        with swapping(probe, bundle.inside("/v/real"), bundle.inside("/v/link")):
             result = runtime.run(bundle)
         canary.assert_untouched()
         if result.rc != 0:
