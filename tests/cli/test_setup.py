@@ -127,3 +127,16 @@ def test_setup_as_an_ordinary_user(
     refused = ocirun.call("setup", engine, "--write", env=env, before_exec=as_nobody)
     refused.refused("EACCES")
     assert not list(home.iterdir())
+
+
+@pytest.mark.root
+def test_an_image_has_no_user(ocirun: RuntimeCommand, as_nobody: Callable[[], None], image: str) -> None:
+    """--sysroot means the whole machine of an image, whoever asks: not the asking user's own configuration."""
+    if os.environ.get("OCIRUN_TEST_USER"):
+        pytest.skip("needs root to become nobody")
+    for path in (Path(image), *Path(image).parents):
+        if path.stat().st_mode & 0o5 != 0o5:
+            path.chmod(path.stat().st_mode | 0o5)
+    env = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "XDG_CONFIG_HOME": "/nonexistent/xdg"}
+    shown = ocirun.call("setup", "docker", "--sysroot", image, env=env, before_exec=as_nobody).ok()
+    assert f"{image}/etc/docker/daemon.json" in shown.stderr

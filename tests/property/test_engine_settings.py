@@ -8,7 +8,7 @@ import json
 import tomllib
 from typing import Any
 
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from ocirun.engines import EngineConfigError, json_text, toml_text
@@ -59,6 +59,7 @@ JSON_VALUES = st.recursive(
 
 
 @given(st.dictionaries(NAMES, JSON_VALUES, max_size=5), SETTINGS, st.sampled_from([None, 2, 4, "\t"]), st.booleans())
+@example({"a": 1}, {"a": True}, 2, False)  # equal for Python, and two values for everybody else
 def test_json_loses_nothing(before: Json, settings: Json, indent: int | str | None, ascii_only: bool) -> None:
     """daemon.json has afterwards what it had and the settings, in the order in which it was; again changes nothing."""
     text = json.dumps(before, indent=indent, ensure_ascii=ascii_only)
@@ -149,6 +150,7 @@ def is_subsequence(part: list[str], whole: list[str]) -> bool:
 
 
 @given(documents(), SETTINGS)
+@example("a = 1\n", {"a": True})
 def test_toml_loses_nothing(text: str, settings: Json) -> None:
     """A document has afterwards what it had and the settings; lines that are not concerned stay; again changes nothing."""
     before = tomllib.loads(text)

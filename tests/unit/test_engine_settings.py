@@ -124,6 +124,26 @@ def test_podman_keeps_the_lists_of_other_files(image: Image) -> None:
     assert engine["runtime_supports_nocgroups"] == ["crun", "krun", "mine", "ocirun"]
 
 
+def test_podman_keeps_the_names_of_its_own_file(image: Image) -> None:
+    """Whom somebody has added to our file stays there; files that are read later speak for themselves."""
+    image.put(FILES["podman"], '[engine]\nruntime_supports_json = ["added"]\n')
+    image.put("etc/containers/containers.conf.d/60-b.conf", '[engine]\nruntime_supports_json = ["later"]\n')
+    image.write("podman")
+    names = image.read("podman")["engine"]["runtime_supports_json"]
+    assert names == [*podman.SUPPORTS_JSON, "added", "ocirun"]
+
+
+def test_podman_of_a_user(image: Image) -> None:
+    """A user's file is read after those of the machine, and its lists replace theirs."""
+    image.put("usr/share/containers/containers.conf", '[engine]\nruntime_supports_json = ["vendor"]\n')
+    image.put("etc/containers/containers.conf.d/60-z.conf", '[engine]\nruntime_supports_nocgroups = ["admin"]\n')
+    image.write("podman", config_home="/home/u/.config")
+    path = image.directory / "home/u/.config/containers/containers.conf.d/50-ocirun.conf"
+    engine = tomllib.loads(path.read_text())["engine"]
+    assert engine["runtime_supports_json"] == ["vendor", "ocirun"]
+    assert engine["runtime_supports_nocgroups"] == ["admin", "ocirun"]
+
+
 def test_podman_says_what_is_read_later(image: Image) -> None:
     """A file after ours that takes our settings back is named."""
     image.put("etc/containers/containers.conf.d/60-b.conf", '[engine]\nruntime = "crun"\nruntime_supports_json = ["crun"]\n')
@@ -209,6 +229,15 @@ def test_containerd_file_is_changed_by_lines(image: Image) -> None:
     assert image.write("containerd", is_default=True) == ""  # and is not taken from runc again
 
 
+def test_what_is_right_stays_to_the_letter(image: Image) -> None:
+    """A setting that has its value already is not written anew, however it is written."""
+    table = f'[plugins."{CRI}".containerd.runtimes.ocirun]\n  runtime_type = \'io.containerd.runc.v2\'\n'
+    text = f'version = 2\n{table}[plugins."{CRI}".containerd.runtimes.ocirun.options]\n  BinaryName = "/old"\n'
+    image.put("etc/containerd/config.toml", text)
+    image.write("containerd")
+    assert (image.directory / FILES["containerd"]).read_text() == text.replace("/old", PATH)
+
+
 def test_containerd_keeps_runc(image: Image) -> None:
     """containerd 1.x has its own entry for runc only as long as the file has no runtimes."""
     image.put("etc/containerd/config.toml", 'version = 2\n[plugins."io.containerd.internal.v1.opt"]\n  path = "/opt"\n')
@@ -285,6 +314,40 @@ def test_crio_handler(image: Image) -> None:
     image.write("crio", command="/new")
     assert sorted(os.listdir(image.directory / "etc/crio/crio.conf.d")) == ["10-crio.conf", "50-ocirun.conf"]
     assert sorted(os.listdir(image.directory / "etc/crio")) == ["50-ocirun.conf.~1~", "crio.conf.d"]
+
+
+def crio_file(default: str | None = None, **monitors: str) -> str:
+    """Return a file of CRI-O's with a default runtime, and where conmon is for each of some."""
+    lines = [] if default is None else [f'[crio.runtime]\ndefault_runtime = "{default}"\n']
+    return "".join([*lines, *(f'[crio.runtime.runtimes.{name}]\nmonitor_path = "{path}"\n' for name, path in monitors.items())])
+
+
+@pytest.mark.parametrize(
+    ("files", "monitor"),
+    [
+        ([crio_file("kata", crun="/crun", kata="/kata")], "/kata"),
+        ([crio_file("crun", crun="/first", runc="/runc"), crio_file(crun="/last")], "/last"),
+        ([crio_file("crun", crun="/crun", runc="/runc"), crio_file("runc")], "/runc"),
+        ([crio_file("ocirun", ocirun="/stale", runc="/runc")], "/runc"),
+        ([crio_file("nobody", kata="/kata")], None),
+    ],
+)
+def test_crio_knows_the_machine_from_its_default(image: Image, files: list[str], monitor: str | None) -> None:
+    """What the file says that was read last counts; of ocirun itself there is nothing to learn."""
+    for number, text in enumerate(files):
+        image.put(f"etc/crio/crio.conf.d/1{number}-a.conf", text)
+    image.write("crio")
+    assert image.read("crio")["crio"]["runtime"]["runtimes"]["ocirun"].get("monitor_path") == monitor
+
+
+def test_crio_says_what_is_read_later(image: Image) -> None:
+    """A file after ours that names another default is named; one before it has no say."""
+    image.put("etc/crio/crio.conf.d/10-crio.conf", crio_file("crun"))
+    assert image.notes("crio", is_default=True) == []
+    image.put("etc/crio/crio.conf.d/60-late.conf", crio_file("runc"))
+    (note,) = image.notes("crio", is_default=True)
+    assert "60-late.conf" in note
+    assert image.notes("crio") == []
 
 
 # ---- files -------------------------------------------------------------------------------------------
@@ -390,18 +453,18 @@ def test_ownership_is_kept(image: Image) -> None:
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (1234, 4321, 0o640)
 
 
-@pytest.mark.parametrize("is_new", [True, False])
-def test_changes_of_others_are_not_lost(image: Image, is_new: bool) -> None:
+@pytest.mark.parametrize("before", [None, "{}", '{"mtu": 9}'], ids=["new", "longer", "as long"])
+def test_changes_of_others_are_not_lost(image: Image, before: str | None) -> None:
     """A file that was changed or made since it was read is not replaced, and nothing of ours stays."""
     path = image.directory / FILES["docker"]
-    if not is_new:
-        image.put(FILES["docker"], "{}")
+    if before is not None:
+        os.utime(image.put(FILES["docker"], before), ns=(1, 1))  # the kernel's clock has long ticks
     file = ConfigFile(f"/{FILES['docker']}", docker.json_text, sysroot=str(image.directory))
-    image.put(FILES["docker"], '{"dns": []}')
+    image.put(FILES["docker"], '{"mtu": 8}')
     with pytest.raises(EngineConfigError, match="meanwhile"):
         file.replace("{}\n")
     assert image.files() == {FILES["docker"]: (path.read_bytes(), 0o644)}
-    assert path.read_text() == '{"dns": []}'
+    assert path.read_text() == '{"mtu": 8}'
 
 
 @pytest.mark.parametrize("call", ["fsync", "fchmod", "link", "rename"])
