@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import os
+import stat
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,12 +16,22 @@ from hypothesis import strategies as st
 
 from ocirun.cli.migration import parse_server
 from ocirun.cli.parser import UsageError
-from ocirun.criu.images import config_file, external_mounts, is_file, is_replaced, resolve_inside
+from ocirun.criu.images import (
+    DESCRIPTORS,
+    Directories,
+    check_config,
+    check_privileges,
+    config_file,
+    external_mounts,
+    is_file,
+    is_replaced,
+    resolve_inside,
+)
 from ocirun.criu.log import find_reasons
 from ocirun.criu.options import CheckpointOptions, RestoreOptions
 from ocirun.criu.protobuf import BOOLEAN, INTEGER, TEXT, decode, encode
 from ocirun.criu.rpc import OPTIONS, REQUEST, RESPONSE
-from ocirun.errors import OcirunError, UnsupportedFeature
+from ocirun.errors import InvalidConfig, KernelError, OcirunError, UnsupportedFeature
 from ocirun.spec.model import Config
 
 # -- protobuf --------------------------------------------------------------------------------------------------------
@@ -154,6 +167,135 @@ def test_external_mounts() -> None:
     assert {"/proc", "/tmp"}.isdisjoint(found)
 
 
+@pytest.mark.parametrize("own_cgroups", [False, True])
+def test_cgroups_without_a_namespace(own_cgroups: bool) -> None:
+    """What a mount of cgroups shows is the host's, unless the container has a cgroup namespace of its own."""
+    namespaces = [{"type": "cgroup"}] if own_cgroups else []
+    mounts = [{"destination": "/sys/fs/cgroup", "type": "cgroup"}]
+    found = external_mounts(Config.decode({"ociVersion": "1.0.0", "mounts": mounts, "linux": {"namespaces": namespaces}}), ())
+    assert found.get("/sys/fs/cgroup") == (None if own_cgroups else "/sys/fs/cgroup")
+
+
+# -- what is refused -------------------------------------------------------------------------------------------------
+
+
+def test_what_would_be_lost() -> None:
+    """All of it at once, each with its place in config.json; and nothing else."""
+    ids = [{"containerID": 0, "hostID": 1000, "size": 1}]
+    kinds = ("network", "mount", "pid", "ipc", "uts", "time", "user", "cgroup")
+    document: dict[str, Any] = {
+        "ociVersion": "1.0.0",
+        "mounts": [
+            {"destination": "/a", "type": "tmpfs"},
+            {"destination": "/b", "type": "tmpfs", "uidMappings": ids, "gidMappings": ids},
+            {"destination": "/c", "source": "/", "options": ["rbind", "ridmap"]},
+        ],
+        "linux": {
+            "namespaces": [{"type": each, "path": f"/of/{each}"} for each in kinds],
+            "netDevices": {"eth0": {}},
+            "seccomp": {"defaultAction": "SCMP_ACT_NOTIFY", "listenerPath": "/agent"},
+        },
+    }
+    with pytest.raises(InvalidConfig) as caught:
+        check_config(Config.decode(document))
+    assert [(each.gate, each.pointer) for each in caught.value.problems] == [
+        ("host", "/mounts/1"),
+        ("host", "/mounts/2"),
+        ("host", "/linux/namespaces/1/path"),
+        ("host", "/linux/namespaces/6/path"),
+        ("host", "/linux/namespaces/7/path"),
+        ("host", "/linux/netDevices"),
+        ("host", "/linux/seccomp/listenerPath"),
+    ]
+    document |= {
+        "mounts": document["mounts"][:1],
+        "linux": {"namespaces": [{"type": each} for each in kinds], "seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}},
+    }
+    check_config(Config.decode(document))
+
+
+@pytest.mark.parametrize(("rootless", "in_user_namespace"), [(True, False), (False, True), (True, True)])
+def test_who_is_not_root_of_the_host(rootless: bool, in_user_namespace: bool) -> None:
+    """CRIU needs what only root of the host may do."""
+    facts: Any = SimpleNamespace(rootless=rootless, in_user_namespace=in_user_namespace)
+    with pytest.raises(UnsupportedFeature, match="root of the host"):
+        check_privileges(facts)
+    facts = SimpleNamespace(rootless=False, in_user_namespace=False)
+    check_privileges(facts)
+
+
+# -- directories -----------------------------------------------------------------------------------------------------
+
+
+def test_directories_are_made_and_taken_back(tmp_path: Path) -> None:
+    """Memory will be in them, so nobody else may look; what was made goes again, unless something is in it."""
+    images, work = tmp_path / "a/images", tmp_path / "b/work"
+    made = Directories(str(images), str(work), make_images=True)
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (images.parent, images, work)] == [0o700] * 3
+    made.write_descriptors(["pipe:[1]"])
+    assert stat.S_IMODE((images / DESCRIPTORS).stat().st_mode) == 0o600
+    assert made.read_descriptors() == ["pipe:[1]"]
+    made.close(undo=True)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a"]
+    with pytest.raises(FileNotFoundError):
+        Directories(str(tmp_path / "none"), str(work), make_images=False)
+    assert not work.exists()
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "{}", '"pipe:[1]"', "[1]", '["a", "b", "c", "d"]'], ids=["", "{", "{}", "text", "number", "four"]
+)
+def test_descriptors_that_are_none(tmp_path: Path, content: str) -> None:
+    """Images may come from anywhere."""
+    (tmp_path / DESCRIPTORS).write_text(content)
+    directories = Directories(str(tmp_path), None, make_images=False)
+    try:
+        with pytest.raises(OcirunError, match=DESCRIPTORS):
+            directories.read_descriptors()
+    finally:
+        directories.close()
+
+
+@pytest.mark.parametrize(("kind", "errno_name"), [("nothing", "ENOENT"), ("link", "ELOOP"), ("fifo", "")])
+def test_descriptors_that_are_no_file(tmp_path: Path, kind: str, errno_name: str) -> None:
+    """No link is followed, and nobody waits for a FIFO."""
+    path = tmp_path / DESCRIPTORS
+    if kind == "link":
+        (tmp_path / "other").write_text("[]")
+        path.symlink_to("other")
+    elif kind == "fifo":
+        os.mkfifo(path)
+    directories = Directories(str(tmp_path), None, make_images=False)
+    try:
+        with pytest.raises(OcirunError, match=DESCRIPTORS) as caught:
+            directories.read_descriptors()
+    finally:
+        directories.close()
+    if errno_name:
+        assert isinstance(caught.value, KernelError)
+        assert errno_name in str(caught.value)
+        assert "checkpoint" in (caught.value.hint or "")
+
+
+@pytest.mark.root
+def test_images_that_the_container_covers(tmp_path: Path) -> None:
+    """CRIU works among the container's mounts: what one of them covers is not what was named."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "work").mkdir()
+    directories = Directories(str(tmp_path / "images"), str(tmp_path / "work"), make_images=False)
+    words = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs over "$1" && echo && read -r _', "sh", str(tmp_path / "work"))
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"\n"
+        try:
+            directories.reopen(os.getpid())
+            with pytest.raises(OcirunError, match=f"{tmp_path}/work: lies below a mount"):
+                directories.reopen(process.pid)
+        finally:
+            directories.close()
+            process.kill()
+
+
 # -- options ---------------------------------------------------------------------------------------------------------
 
 
@@ -210,6 +352,10 @@ def test_the_file_of_the_annotation(tmp_path: Path) -> None:
     writable.chmod(0o777)
     (writable / "any.conf").write_text("")
     os.symlink(own, tmp_path / "link")
+    (tmp_path / "group.conf").write_text("")
+    (tmp_path / "group.conf").chmod(0o664)
+    (tmp_path / "theirs.conf").write_text("")
+    os.chown(tmp_path / "theirs.conf", 1000, 0)
 
     def chosen(path: object) -> str | None:
         return config_file({"org.criu.config": str(path)}, str(rootfs))
@@ -217,7 +363,8 @@ def test_the_file_of_the_annotation(tmp_path: Path) -> None:
     assert chosen(own) == str(own)
     assert chosen("") is None
     assert chosen(tmp_path / "missing") is None
-    for bad in ("relative", rootfs / "image.conf", writable / "any.conf", tmp_path / "link", rootfs / ".." / "link"):
+    mine = [tmp_path / name for name in ("link", "group.conf", "theirs.conf")]
+    for bad in ("relative", rootfs / "image.conf", writable / "any.conf", *mine, rootfs / ".." / "link"):
         with pytest.raises(UnsupportedFeature) as caught:
             chosen(bad)
         assert caught.value.json_pointer == "/annotations/org.criu.config"
