@@ -201,7 +201,7 @@ def test_version_1_beside_version_2(tmp_path: Path) -> None:
     assert join_files(manager, {"": "below"}) == [f"{tmp_path}/cpu,cpuacct/c/below/tasks", f"{tmp_path}/pids/c/below/tasks"]
     assert join_files(manager, {"cpuacct": "/below/"}) == [f"{tmp_path}/cpu,cpuacct/c/below/tasks", f"{tmp_path}/pids/c/tasks"]
     assert join_files(manager, {"cpu": "below", "cpuacct": "below"})[0] == f"{tmp_path}/cpu,cpuacct/c/below/tasks"
-    for wrong in ({"cpu": "below", "cpuacct": ""}, {"memory": "below"}, {"pids": "nosuch"}, {"pids": "../x"}, {"pids": "a/.."}):
+    for wrong in ({"cpu": "below", "cpuacct": ""}, {"memory": "below"}, {"pids": "nosuch"}, {"pids": "../x"}, {"pids": "a/.."}, {"pids": ".."}, {"pids": "below/.."}):
         with pytest.raises(CgroupError):
             join_files(manager, wrong)
 

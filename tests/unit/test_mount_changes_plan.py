@@ -67,6 +67,12 @@ def test_a_new_file_system_belongs_to_the_container() -> None:
     assert plan.inputs == ("sync", "idmap0", *ENTERED)
 
 
+def test_idmap_and_ridmap() -> None:
+    """The ids of the mount alone are mapped, or of all that is mounted in it."""
+    plan = build_adding(MOUNTS, "/bundle", place(), maps=None, label=None)
+    assert {op.texts[0]: op.flags for op in plan.ops if op.name == "IDMAP"} == {"/m": 0, "/n": ops.RECURSIVE}
+
+
 def test_removal_looks_at_all_before_it_takes_one() -> None:
     """The deepest goes first; a container whose root is not that of its mounts has it entered."""
     plan = build_removing([("/0/destination", "/a"), ("/1/destination", "/a/b")], place(own_root=True))
