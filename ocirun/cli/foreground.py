@@ -70,6 +70,8 @@ class Foreground:
     def attach(self, terminal: Terminal | None) -> None:
         """Take the process's terminal, coupled with ours, if it has one."""
         self._terminal = terminal
+        if terminal is not None:
+            terminal.resize()  # ours may have changed before we could be told so
 
     def start(self) -> None:
         """Take the process for started: every signal is for it."""

@@ -131,6 +131,21 @@ def test_size_changes_after_the_end() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_size_changes_before_anybody_listens() -> None:
+    """A window may change between the coupling of the terminals and the handler of SIGWINCH."""
+    main, terminal = pty.openpty()
+    code = (
+        "import os, pty, termios; from ocirun.cli.foreground import Foreground; from ocirun.cli.terminal import Terminal;"
+        "main, theirs = pty.openpty(); terminal = Terminal(main); termios.tcsetwinsize(0, (20, 30)); terminal.couple();"
+        "termios.tcsetwinsize(0, (40, 50)); Foreground(lambda _: False).attach(terminal);"
+        "print(termios.tcgetwinsize(theirs)); terminal.close()"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], stdin=terminal, capture_output=True, text=True, check=False)
+    os.close(main)
+    os.close(terminal)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "(40, 50)\n", "")
+
+
 def test_control_characters_are_the_containers(session: Any, bundle: Bundle) -> None:
     """Ctrl-C, Ctrl-backslash and Ctrl-Z reach the container's processes and do nothing to run itself."""
     bundle.seq(["on-signal", "2", "-1"], ["on-signal", "3", "-1"], ["on-signal", "20", "5"], "ready", "sleep")
