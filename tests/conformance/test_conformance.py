@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,11 @@ SUITE = Path(__file__).resolve().parent
 assert cases
 
 
-@pytest.fixture(scope="module")
-def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """Run the cases that were selected; return their results by name."""
-    if request.config.getoption("--peer"):
-        pytest.skip("peer: tests/run --conformance --runtime NAME")
+def run(names: Sequence[str], directory: Path) -> dict[str, dict[str, Any]]:
+    """Run cases; return their results by name."""
     command = find_runtime(None)
     assert command is not None
-    names = [item.callspec.params["name"] for item in request.session.items if item.path == Path(__file__)]
-    file = tmp_path_factory.mktemp("conformance") / "results.json"
+    file = directory / "results.json"
     selected = [word for name in names for word in ("--case", name.replace("[", "[[]"))]
     if len(names) == len(CASES):
         selected = []
@@ -41,11 +38,21 @@ def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return {result["name"]: result for result in next(iter(document.values()))["results"]}
 
 
+@pytest.fixture(scope="module")
+def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """Run the cases that were selected; return their results by name."""
+    if request.config.getoption("--peer"):
+        pytest.skip("peer: tests/run --conformance --runtime NAME")
+    names = [item.callspec.params["name"] for item in request.session.items if item.path == Path(__file__)]
+    return run(names, tmp_path_factory.mktemp("conformance"))
+
+
 @pytest.mark.root
 @pytest.mark.parametrize("name", list(CASES))
-def test_conformance(results: dict[str, dict[str, Any]], name: str) -> None:
+def test_conformance(results: dict[str, dict[str, Any]], name: str, tmp_path: Path) -> None:
     """The case passes, or is a deviation that is listed with its reason."""
-    result = results[name]
+    # Whoever runs the test again (--reruns) runs the case again.
+    result = results.pop(name, None) or run([name], tmp_path)[name]
     if result["outcome"] == "n/a":
         pytest.skip(f"machine: conformance: {result['why']}")
     assert result["outcome"] in ("pass", "deviates"), (
