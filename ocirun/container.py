@@ -344,8 +344,8 @@ class Container(Executor, Checkpointer, Closing):
             manager.remove()
         finally:
             manager.close()
-            if fd >= 0 and fd != self._pidfd:
-                os.close(fd)
+            if self._pidfd < 0:
+                self._pidfd = fd  # for a `wait` after this, which gives the parent its time
         if astray:
             self._runtime.return_net_devices(record)
         if "intelRdt" in record and is_this_boot(record):

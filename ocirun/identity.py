@@ -100,7 +100,8 @@ def signal_process(record: Record, signal: int) -> None:
 def wait_end(record: Record, pidfd: int, timeout_s: float, cgroup: CgroupManager) -> int | None:
     """Wait for the process, which was killed, to end; returns its wait status as far as that is known.
 
-    Raises TimeoutError.
+    Nothing that is removed then needs it to be reaped: no cgroup is busy by a zombie, and it has no mounts, descriptors
+    or memory any more.  So we do not wait for its parent, who may never reap it, or wait for us.  Raises TimeoutError.
     """
     from ocirun._native import wait
 
@@ -108,12 +109,12 @@ def wait_end(record: Record, pidfd: int, timeout_s: float, cgroup: CgroupManager
         wait_gone(record, timeout_s)
         return None
     try:
-        return wait(pidfd, _FROZEN_AFTER_S)
+        return wait(pidfd, _FROZEN_AFTER_S, reaping_s=0)
     except TimeoutError:
         # A cgroup of version 1 keeps even SIGKILL from what it froze, and the container may have made one.
         if cgroup.paths():
             cgroup.kill_all(_SIGKILL)
-        return wait(pidfd, timeout_s)
+        return wait(pidfd, timeout_s, reaping_s=0)
 
 
 def wait_gone(record: Record, timeout_s: float) -> None:
@@ -136,12 +137,8 @@ def wait_exit_code(pidfd: int, timeout_s: float | None, container_id: str) -> in
     """
     from ocirun._native import wait
 
-    found = wait(pidfd, timeout_s)
-    # Each wait gives the parent a second to reap what has ended; who has all the time there is gives a slow one more.
-    for _ in range(_SLOW_PARENT_S if timeout_s is None else 0):
-        if found is not None:
-            break
-        found = wait(pidfd, None)
+    # Who has all the time there is gives a slow parent more of it.
+    found = wait(pidfd, timeout_s, reaping_s=_SLOW_PARENT_S if timeout_s is None else 1.0)
     if found is None:
         error = OcirunError(
             "the exit status is not known: the process is not a child of this one", container_id=container_id

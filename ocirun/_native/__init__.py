@@ -250,15 +250,17 @@ def send_text(fd: int, text: bytes, rights: int = -1) -> None:
     _check(lib.ocirun_send(fd, ffi.from_buffer(text), len(text), rights), "sendmsg")
 
 
-def wait(pidfd: int, timeout_s: float | None) -> int | None:
+def wait(pidfd: int, timeout_s: float | None, *, reaping_s: float = 1.0) -> int | None:
     """Wait for a process to end; returns its status as waitpid(2) gives it, None where nobody can tell.
+
+    Somebody else's child tells it when it was reaped, for which its parent has *reaping_s* from its end on.
 
     Raises TimeoutError at the deadline.  Reaps the process if it is our child.
     """
     status = ffi.new("int *")
     deadline_ms = _deadline_ms(timeout_s)
     while True:
-        result = lib.ocirun_wait(pidfd, deadline_ms, status)
+        result = lib.ocirun_wait(pidfd, deadline_ms, int(reaping_s * 1000), status)
         if result != -EINTR:
             break
     if result == -ETIMEDOUT:

@@ -45,9 +45,6 @@ struct pidfd_info_v0 {
 #define PIDFD_INFO_EXIT_ (1ull << 3)
 #define PIDFD_GET_INFO_ _IOWR(0xFF, 11, struct pidfd_info_v0)
 
-/* How long the parent of a dead process may take to reap it before its exit status counts as unknown. */
-#define REAPING_MS 1000
-
 static int result_of(long result) {
 	return result < 0 ? -errno : (int)result;
 }
@@ -228,8 +225,8 @@ static int status_of(const siginfo_t *info) {
  * A pidfd is readable as soon as the process is a zombie; its exit status is there when the process has been released,
  * which POLLHUP tells.  Between the two lies the parent's waitpid(2), or with SIGCHLD ignored the kernel's own reaping.
  */
-static void read_exit_status(int pidfd, int *status) {
-	int64_t deadline = now_ms() + REAPING_MS;
+static void read_exit_status(int pidfd, int reaping_ms, int *status) {
+	int64_t deadline = now_ms() + reaping_ms;
 	for (int is_released = 0;;) {
 		struct pidfd_info_v0 info = { .mask = PIDFD_INFO_EXIT_ };
 		if (ioctl(pidfd, PIDFD_GET_INFO_, &info) < 0)
@@ -250,7 +247,7 @@ static void read_exit_status(int pidfd, int *status) {
 	}
 }
 
-int ocirun_wait(int pidfd, int64_t deadline_ms, int *status) {
+int ocirun_wait(int pidfd, int64_t deadline_ms, int reaping_ms, int *status) {
 	*status = -1;
 	int ready = wait_readable(pidfd, deadline_ms);
 	if (ready <= 0)
@@ -261,7 +258,7 @@ int ocirun_wait(int pidfd, int64_t deadline_ms, int *status) {
 		return 0;
 	}
 	/* ECHILD: not our child, or the host process reaped it (it may: it is the host's process). */
-	read_exit_status(pidfd, status);
+	read_exit_status(pidfd, reaping_ms, status);
 	return 0;
 }
 

@@ -37,9 +37,9 @@ int ocirun_send(int fd, const char *bytes, size_t size, int rights);
 /* Receive one message: its size, 0 at end-of-file, -ETIMEDOUT.  *rights is an owned descriptor or -1. */
 int ocirun_receive(int fd, char *bytes, size_t size, int *rights, int64_t deadline_ms);
 
-/* Wait for the process to end.  *status is as waitpid(2) has it, or -1 where nobody can tell any more: not our child,
- * or reaped by somebody else before Linux 6.15. */
-int ocirun_wait(int pidfd, int64_t deadline_ms, int *status);
+/* Wait for the process to end.  *status is as waitpid(2) has it, or -1 where nobody can tell: not our child, and reaped
+ * by somebody else before Linux 6.15, or not within reaping_ms after its end. */
+int ocirun_wait(int pidfd, int64_t deadline_ms, int reaping_ms, int *status);
 int ocirun_pidfd_signal(int pidfd, int signal);
 
 /* For the command only, whose process is ours to change: adopt the orphans of our descendants. */

@@ -318,6 +318,18 @@ def test_zombie_init_is_stopped(runtime: RuntimeCommand, bundle: Bundle) -> None
     assert container.wait() == 0
 
 
+@pytest.mark.ocirun_only("about our own system calls")
+def test_delete_waits_for_no_parent(runtime: RuntimeCommand, sleeper: Bundle, workdir: Path) -> None:
+    """R-13: that init is a zombie is enough; whoever is to reap it may be waiting for delete."""
+    faultk = FaultK(workdir / "calls", only="poll,ppoll", by="parent")
+    container = runtime.create(sleeper).start()
+    # With the option in front nobody here reaps what delete kills.
+    runtime.under(*faultk.count()).call("--log-format", "text", "delete", "--force", container.id).ok()
+    assert os.waitid(os.P_PID, container.pid, os.WEXITED | os.WNOWAIT) is not None
+    assert len(faultk.calls()) == 1
+    assert container.wait() == 137
+
+
 def test_zombies_in_the_container(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """Children that the program never reaps do not keep delete from working."""
     container = runtime.create(bundle.seq(["zombie", "20"], "ready", "sleep")).start()

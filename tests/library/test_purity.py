@@ -218,6 +218,26 @@ def test_a_parent_that_reaps_late(late_s: float) -> None:
             os.close(pidfd)
 
 
+@pytest.mark.kernel("6.15")
+def test_exit_code_after_delete(library: Runtime, sleeping: str) -> None:
+    """R-39: delete does not wait for the parent to reap what it killed, wait after delete does."""
+    code = (
+        "import sys\n"
+        "from ocirun import Runtime\n"
+        "container = Runtime(sys.argv[1]).load(sys.argv[2])\n"
+        "container.delete(force=True)\n"
+        "print('deleted', flush=True)\n"
+        "print(container.wait())\n"
+    )
+    with library.create(unique(), sleeping) as container:
+        command = [sys.executable, "-P", "-c", code, library.store.root, container.id]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
+            assert program.stdout is not None
+            assert program.stdout.readline() == "deleted\n"
+            assert os.waitid(os.P_PID, container.pid, os.WEXITED)
+            assert program.communicate(timeout=60)[0] == "137\n"
+
+
 def test_hooks_are_judged_without_sigchld(library: Runtime, bundle: Bundle) -> None:
     """S-82: a hook that fails is a failure also where nobody may reap it."""
     bundle.args("exit", "0").patch({"hooks": {"createRuntime": [{"path": "/bin/false"}]}}).write()
