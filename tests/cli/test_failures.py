@@ -31,6 +31,17 @@ for _line in (INVALID / "expected.txt").read_text().splitlines():
 SAMPLE = [name for names in _BY_GATE.values() for name in names[:3]]
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_state_root_on_a_read_only_file_system(runtime: RuntimeCommand, bundle: Bundle, is_there: bool) -> None:
+    """The errno is the file system's, as with runc, and not of what else could be wrong with the directory."""
+    place = runtime.root if is_there else runtime.root.parent / "mounted"
+    place.mkdir(exist_ok=True)
+    script = 'mount -t tmpfs -o ro none "$0" && exec "$@"'
+    wrapped = runtime.under("unshare", "--mount", "--propagation", "private", "sh", "-c", script, str(place))
+    wrapped.root = place if is_there else place / "state"
+    wrapped.try_create(bundle).refused("EROFS", str(wrapped.root))
+
+
 # ---- configuration ---------------------------------------------------------------------------------
 
 
