@@ -59,6 +59,8 @@ class Foreground:
         self._pidfd = -1
         self._is_started = False
         self._early: list[int] = []
+        self._arrived: list[int] = []
+        self._is_taking = False
         handle(_FORWARDED, self._take)
 
     def follow(self, process: Container | ExecProcess) -> None:
@@ -105,7 +107,23 @@ class Foreground:
         return self._process.wait()
 
     def _take(self, number: int, frame: FrameType | None = None) -> None:
-        """Handle a signal; Python calls this between two of its own instructions."""
+        """Handle a signal; Python calls this between two of its own instructions, those of this method too.
+
+        What arrives while one is looked at waits for it: else handlers would run within handlers without end.
+        """
+        self._arrived.append(number)
+        while self._arrived and not self._is_taking:
+            self._is_taking = True
+            try:
+                while self._arrived:
+                    self._take_one(self._arrived.pop(0), frame)
+            except BaseException:
+                self._arrived.clear()  # we end, and that once only
+                raise
+            finally:
+                self._is_taking = False
+
+    def _take_one(self, number: int, frame: FrameType | None) -> None:
         if number == _CHLD:
             self._reap()
         elif number == _WINCH:
