@@ -73,6 +73,8 @@ MACHINE_CANNOT = (
     "machine: no AppArmor",
     "machine: no SELinux",
     "machine: has AppArmor",
+    "machine: has SELinux",
+    "machine: the image of tests/vm has no",
     "machine: the specification's schemas are not at hand",
     "machine: the engines' config.json files are not at hand",
     "machine: no CRIU",
