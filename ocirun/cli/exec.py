@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ocirun.cli import report_warnings
 from ocirun.cli.foreground import Console, Foreground, terminal_size
-from ocirun.cli.lifecycle import number
+from ocirun.cli.lifecycle import check_preserved, number
 from ocirun.cli.parser import UsageError
 from ocirun.cli.signals import raise_at_termination
 from ocirun.init.process import wait_executed
@@ -24,6 +24,7 @@ _LAST_ID = 4294967294  # 4294967295 is (uid_t)-1, which system calls take for "l
 
 def execute(invocation: Invocation, runtime: Runtime) -> int:
     """The command `exec`: the process's exit code, 128 + N after signal N; 0 with --detach."""
+    check_preserved(number(invocation, "preserve-fds"))
     if invocation.has("detach"):
         raise_at_termination()
         _start(invocation, runtime, None).close()

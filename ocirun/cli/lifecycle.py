@@ -21,16 +21,26 @@ if TYPE_CHECKING:
 
 def create(invocation: Invocation, runtime: Runtime) -> int:
     """The command `create`."""
+    check_preserved(count_given(invocation))
     raise_at_termination()
     create_container(invocation, runtime).close()
     return 0
+
+
+def check_preserved(count: int) -> None:
+    """See that *count* descriptors from 3 on, which are to be passed on, are open.
+
+    Asked before we open any of our own: it could get one of these numbers, and be the container's.  Errors: OcirunError
+    """
+    from ocirun.inputs import check_descriptors
+
+    check_descriptors(range(3, 3 + count))
 
 
 def create_container(
     invocation: Invocation, runtime: Runtime, console_fd: int | None = None
 ) -> Container:
     """Create a container as the options of `create` and `run` say."""
-    preserve_fds = number(invocation, "preserve-fds")
     listen_fds = _count_activation_fds()
     container = runtime.create(
         invocation.arguments[0],
@@ -39,7 +49,7 @@ def create_container(
         console_socket=invocation.value("console-socket"),
         console_fd=console_fd,
         pid_file=invocation.value("pid-file"),
-        preserve_fds=listen_fds + preserve_fds,
+        preserve_fds=count_given(invocation),
         listen_fds=listen_fds,
         no_pivot=invocation.has("no-pivot"),
         no_new_keyring=invocation.has("no-new-keyring"),
@@ -48,6 +58,11 @@ def create_container(
     )
     report_warnings(invocation, runtime)  # `run` may stay for days
     return container
+
+
+def count_given(invocation: Invocation) -> int:
+    """Return how many of our descriptors, from 3 on, `create` and `run` pass on.  Errors: UsageError"""
+    return _count_activation_fds() + number(invocation, "preserve-fds")
 
 
 def _count_activation_fds() -> int:

@@ -11,7 +11,7 @@ import os
 from ocirun import _native
 from ocirun.cli import FAILURE
 from ocirun.cli.foreground import Console, Foreground
-from ocirun.cli.lifecycle import create_container, notify_socket
+from ocirun.cli.lifecycle import check_preserved, count_given, create_container, notify_socket
 from ocirun.cli.signals import raise_at_termination
 from ocirun.errors import OcirunError
 from ocirun.spec.state import PAUSED, RUNNING
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 def run(invocation: Invocation, runtime: Runtime) -> int:
     """The command `run`: the process's exit code, 128 + N after signal N; 0 with --detach."""
+    check_preserved(count_given(invocation))
     raise_at_termination()
     if invocation.has("detach"):
         container = create_container(invocation, runtime)

@@ -201,3 +201,24 @@ def test_warnings(runtime: RuntimeCommand, container: Container, workdir: Path) 
     [record] = [json.loads(line) for line in log.read_text().splitlines()]
     assert record["level"] == "warning"
     assert "CAP_NOSUCH" in record["msg"]
+
+
+@pytest.mark.parametrize(
+    ("option", "pointer"), [("--apparmor", "/process/apparmorProfile"), ("--process-label", "/process/selinuxLabel")]
+)
+def test_labels_that_cannot_be(runtime: RuntimeCommand, container: Container, option: str, pointer: str) -> None:
+    """They are the process's: one that the kernel does not know is refused, as is any where it knows none."""
+    result = runtime.call("exec", option, "no:such:label:s0", container.id, "/probe", "report")
+    result.refused(pointer)
+    assert (result.rc, result.stdout) == (255, b"")
+
+
+@pytest.mark.parametrize("words", [(), ("-d",), ("-t",)], ids=lambda words: " ".join(words) or "foreground")
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_no_descriptor_of_ours_is_preserved(
+    runtime: RuntimeCommand, container: Container, words: tuple[str, ...], count: int
+) -> None:
+    """What is to be preserved is the caller's, or there is an error: what exec itself has open is not the container's."""
+    result = runtime.call("exec", "--preserve-fds", str(count), *words, container.id, "/probe", "report")
+    result.refused("descriptor 3", "not open")
+    assert (result.rc, result.stdout) == (255, b"")

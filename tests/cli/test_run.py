@@ -279,6 +279,19 @@ def test_preserve_fds_and_activation(runtime: RuntimeCommand, bundle: Bundle) ->
     assert {"LISTEN_FDS=2", "LISTEN_PID=1"} <= set(report["environ"])
 
 
+@pytest.mark.parametrize(("words", "terminal"), [(["create"], False), (["run"], False), (["run"], True), (["run", "--detach"], False)])
+@pytest.mark.parametrize("kind", ["preserved", "activation"])
+def test_no_descriptor_of_ours_is_preserved(
+    runtime: RuntimeCommand, bundle: Bundle, words: list[str], terminal: bool, kind: str
+) -> None:
+    """What is to be preserved is the caller's, or there is an error: what the command has open is not the container's."""
+    bundle.process(terminal=terminal).write()
+    given, env = (["--preserve-fds", "1"], {}) if kind == "preserved" else ([], {"LISTEN_FDS": "1"})
+    result = runtime.call(*words, *given, "--bundle", str(bundle.path), bundle.id, env=env)
+    result.refused("descriptor 3", "not open")
+    assert not (runtime.root / bundle.id).exists()
+
+
 def test_activation_of_somebody_else(runtime: RuntimeCommand, bundle: Bundle) -> None:
     """LISTEN_FDS that was inherited from the service which started us is not for the container."""
     report = runtime.report(bundle, env={"LISTEN_FDS": "3", "LISTEN_PID": "1"})
