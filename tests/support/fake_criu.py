@@ -124,7 +124,8 @@ class _Criu:
             self.child = ctypes.CDLL(None).syscall(56, CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0)
             if self.child == 0:
                 signal.pause()
-        notifications = self.plan["notify"] if kind == RESTORE else ["pre-dump", "network-lock", "post-dump"]
+        lazy = ["status-ready"] if options.get("lazy_pages") else []
+        notifications = self.plan["notify"] if kind == RESTORE else ["pre-dump", "network-lock", *lazy, "post-dump"]
         for each in notifications:
             if not self.notify(each):
                 self.end_child()
