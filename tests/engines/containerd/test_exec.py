@@ -22,6 +22,9 @@ def test_exec(ctr: Ctr) -> None:
     same = 'for ns in mnt pid ipc uts net; do [ "$(readlink /proc/1/ns/$ns)" = "$(readlink /proc/self/ns/$ns)" ] || echo $ns; done'
     assert ctr.exec("exec", "sh", "-c", same).ok().out == ""
     assert ctr.exec("exec", "sh", "-c", "cat /proc/1/cgroup | cmp - /proc/self/cgroup").ok()
+    other = ("--exec-id", "other", "--user", "1000:2000", "--cwd", "/tmp")
+    done = ctr("task", "exec", *other, "exec", "sh", "-c", "id -u; id -g; pwd; touch /x").fails(1, "permission denied")
+    assert done.lines[:3] == ["1000", "2000", "/tmp"]
     ctr.exec("exec", "no-such-command").fails(words="not found in $PATH")
     ctr.exec("exec", "/etc/passwd").fails(words="permission denied")
     ctr.exec("exec", "/no/such").fails(words="no such file or directory")
