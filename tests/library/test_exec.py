@@ -36,6 +36,7 @@ from ocirun import (
     procfs,
 )
 from ocirun.execution import Execution
+from ocirun.init.process import InitProcess
 from ocirun.target import Target
 
 pytestmark = pytest.mark.root
@@ -172,6 +173,27 @@ def test_paused_for_too_long(container: Container) -> None:
     container.resume()
     assert started.is_set()
     assert "within 0.2 s" in str(caught.value)
+
+
+def test_whoever_resumes_has_no_deadline(container: Container) -> None:
+    """In a paused container nothing goes on for as long as it is: the deadline is for what does not get on by itself."""
+    deadlines: list[float | None] = []
+    original = InitProcess.drive
+
+    def drive(init: InitProcess, handlers: Any, timeout_s: float | None) -> None:
+        deadlines.append(timeout_s)
+        if container.state().status == "paused":
+            container.resume()
+        original(init, handlers, timeout_s)
+
+    container.pause()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(InitProcess, "drive", drive)
+        with container.exec(["/probe", "exit", "3"], ignore_paused=True, timeout=60) as process:
+            assert process.wait(60) == 3
+        with container.exec(["/probe", "exit", "4"], ignore_paused=True, timeout=60) as process:
+            assert process.wait(60) == 4
+    assert deadlines == [None, 60]
 
 
 def test_attributes_of_this_process(container: Container) -> None:
