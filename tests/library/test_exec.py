@@ -138,6 +138,15 @@ def test_errors(library: Runtime, container: Container, tmp_path: Path) -> None:
     assert pids == ""
 
 
+def test_descriptors_that_are_not_open(library: Runtime, container: Container, sleeping: str) -> None:
+    """What the library opens meanwhile gets the lowest numbers, and is never the container's in place of the caller's."""
+    for number in sorted({*range(3, 100)} - {int(each) for each in os.listdir("/proc/self/fd")})[:12]:
+        with pytest.raises(OcirunError, match=f"descriptor {number} is to be preserved but is not open"):
+            container.exec(["/probe", "sleep"], pass_fds=[number])
+        with pytest.raises(OcirunError, match=f"descriptor {number} is to be preserved but is not open"):
+            library.create(unique(), sleeping, pass_fds=[number])
+
+
 def test_status(library: Runtime, container: Container) -> None:
     """Paused and stopped containers refuse; one that is gone is not found."""
     container.pause()
