@@ -276,6 +276,28 @@ def test_container_that_stops_meanwhile(
     container.close()
 
 
+def test_no_process_without_its_container(library: Runtime, mkbundle: Callable[..., Bundle]) -> None:
+    """S-75: where no pid namespace takes along what has joined, exec executes nothing when the container's process is gone."""
+    bundle = mkbundle().namespaces(without=("pid",)).seq("ready", "sleep").write()
+    container = library.create(unique(), str(bundle.path), stdout=2)
+    container.start()
+    original = Execution._at_ready
+
+    def die(execution: Execution) -> int:
+        os.kill(container.pid, signal.SIGKILL)
+        container.wait(60)
+        return original(execution)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Execution, "_at_ready", die)
+        with pytest.raises(ContainerNotRunning):
+            container.exec(["/probe", "create", "/ran", "x"])
+    assert not bundle.inside("/ran").exists()
+    assert not library.unreaped
+    container.delete()
+    container.close()
+
+
 def processes() -> list[tuple[int, str]]:
     """Return (pid, name and command line) of our children."""
     found = []
