@@ -128,8 +128,8 @@ class _Change:
         try:
             self._carry_out(plan, self._note)
         except BaseException as error:
-            self._take_back(error)
-            self._save(before)
+            if self._take_back(error):
+                self._save(before)
             raise
 
     def _check_maps(self) -> list[Problem]:
@@ -153,16 +153,21 @@ class _Change:
         self._save([*known, {"destination": destination, "id": _mount_id(fd)}])
         return fd
 
-    def _take_back(self, error: BaseException) -> None:
-        """Unmount what was attached; a failure of that is a note on the first error."""
+    def _take_back(self, error: BaseException) -> bool:
+        """Unmount what was attached; says whether all is gone.
+
+        A failure is a note on the first error, and what is left stays in the record, for `remove`.
+        """
         if not self._seen:
-            return
+            return True
         for number, fd in enumerate(self._seen_fds):
             self.inputs.add(f"mount{number}", os.dup(fd))
         try:
             self._carry_out(build_taking_back(self._seen, self.place), self._keep_received)
         except (OSError, OcirunError) as failure:
             error.add_note(f"while undoing: {failure}")
+            return False
+        return True
 
     # remove
 
@@ -182,14 +187,18 @@ class _Change:
         if problems:
             raise InvalidConfig(problems)
         self._carry_out(build_removing(wanted, self.place), lambda: self._recognise(wanted[len(self._removed)]))
-        gone = tuple(f"{destination}/" for _, destination in wanted)
-        self._save(
-            [
-                each
-                for each in known
-                if each["id"] not in self._removed and not each["destination"].startswith(gone)
-            ]
-        )
+        self._save(self._left(known))
+
+    def _left(self, known: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return those that are still there: what was mounted in one that is gone, and so after it, went with it."""
+        left = []
+        gone: tuple[str, ...] = ()
+        for each in known:
+            if each["id"] in self._removed:
+                gone += (f"{each['destination']}/",)
+            elif not each["destination"].startswith(gone):
+                left.append(each)
+        return left
 
     def _recognise(self, where: tuple[str, str]) -> int:
         """Something stands at a destination: hand it back if it is what was added there."""

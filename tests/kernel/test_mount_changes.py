@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from support.bundle import Bundle
 from support.canary import SECRET, Canary
 from support.command import Container, Result, RuntimeCommand
-from support.native import compat
+from support.native import compat, without
 from support.oracle import HostSnapshot
 from support.report import Json, mount_at, mounts
 
@@ -168,6 +169,24 @@ def test_options(
     assert inner == ([] if below is None else [below])
 
 
+def test_options_of_a_new_file_system(runtime: RuntimeCommand, bundle: Bundle) -> None:
+    """Those of the mount, those for all that is mounted in it, which are the same here, and those of the superblock."""
+    container = start(runtime, bundle)
+    change(runtime, "add", container, tmpfs("/t", "rro", "nosuid", "sync")).ok()
+    shown = mount_at(mountinfo(container), "/t")
+    assert shown.options - {"relatime"} == {"ro", "nosuid"}
+    assert "sync" in shown.data
+
+
+def test_recursive_options_that_clear(runtime: RuntimeCommand, bundle: Bundle, volume: Path, submount: Path) -> None:
+    """What is mounted read-only in a source is writable in its clone if that is asked for, and only there."""
+    subprocess.run(["mount", "-o", "remount,bind,ro,nosuid", str(submount)], check=True)
+    container = start(runtime, bundle)
+    change(runtime, "add", container, bind("/v", volume, "rbind", "rrw")).ok()
+    assert mount_at(mountinfo(container), "/v/sub").options - {"relatime"} == {"rw", "nosuid"}
+    assert "ro" in mount_at(Path("/proc/self/mountinfo").read_text(), str(submount)).options
+
+
 @pytest.mark.kernel("6.3")
 @pytest.mark.parametrize("userns", [False, True])
 def test_id_mapped(runtime: RuntimeCommand, bundle: Bundle, volume: Path, userns: bool) -> None:
@@ -215,6 +234,46 @@ def test_nothing_travels_to_the_host(runtime: RuntimeCommand, bundle: Bundle, vo
     finally:
         subprocess.run(["umount", str(volume / "late")], check=True)
     assert arrived == ("rprivate" not in options)
+
+
+@pytest.mark.parametrize("options", [("rbind",), ("rbind", "rprivate")], ids=" ".join)
+def test_nothing_travels_from_a_submount(
+    runtime: RuntimeCommand, bundle: Bundle, volume: Path, submount: Path, options: tuple[str, ...]
+) -> None:
+    """What is mounted in the source is cut off from the host as well as the source itself."""
+    bundle.capabilities("CAP_SYS_ADMIN")
+    (submount / "below").mkdir()
+    container = start(runtime, bundle)
+    change(runtime, "add", container, bind("/v", volume, *options)).ok()
+    assert mount_at(mountinfo(container), "/v/sub").propagation == ("private" if "rprivate" in options else "slave")
+    before = Path("/proc/self/mountinfo").read_text()
+    words = ("mount", "str:tmpfs", "str:/v/sub/below", "str:tmpfs", "0", "0")
+    assert look(runtime, container, "syscall", *words).one("syscall")["ret"] == 0
+    assert Path("/proc/self/mountinfo").read_text() == before
+
+
+def test_files_of_procfs(runtime: RuntimeCommand, bundle: Bundle, volume: Path) -> None:
+    """What lxcfs provides may stand in for a file of procfs, as with `create`."""
+    container = start(runtime, bundle)
+    change(runtime, "add", container, bind("/proc/uptime", volume / "file")).ok()
+    assert look(runtime, container, "read", "/proc/uptime").reads == {"/proc/uptime": "from the host"}
+    change(runtime, "remove", container, {"destination": "/proc/uptime"}).ok()
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_nothing_but_a_procfs_at_proc(runtime: RuntimeCommand, bundle: Bundle, volume: Path, is_link: bool) -> None:
+    """V-04: labels and masks are written by its paths, so there is a procfs or nothing, and no link to elsewhere."""
+    bundle.spec["mounts"] = [each for each in bundle.spec["mounts"] if each["destination"] != "/proc"]
+    if is_link:
+        bundle.remove("/proc").dir("/elsewhere").symlink("/proc", "/elsewhere")
+    container = start(runtime, bundle)
+    before = mountinfo(container)
+    change(runtime, "add", container, tmpfs("/proc")).refused("/0/type", "proc")
+    if is_link:
+        change(runtime, "add", container, bind("/proc", "/proc", "rbind")).refused("/0", "ELOOP")
+    else:
+        change(runtime, "add", container, bind("/proc", volume)).refused("/0", "procfs")
+    assert_as_before(container, before)
 
 
 NO_DESTINATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -310,7 +369,9 @@ WRONG: tuple[tuple[Json, tuple[str, ...]], ...] = (
     ({"type": "tmpfs"}, ("/1", "destination")),
     ({**tmpfs("/x"), "type": "proc"}, ("/1/type", "proc")),
     ({**tmpfs("/x"), "type": "sysfs"}, ("/1/type", "sysfs")),
+    ({**tmpfs("/x"), "type": "cgroup"}, ("/1/type", "cgroup")),
     ({**tmpfs("/x"), "type": "cgroup2"}, ("/1/type", "cgroup2")),
+    ({**tmpfs("/x"), "type": "mqueue"}, ("/1/type", "mqueue")),
     ({"destination": "/x"}, ("/1/type",)),
     (tmpfs("/x", "remount", "ro"), ("/1/options", "remount")),
     (tmpfs("/x", "tmpcopyup"), ("/1/options", "tmpcopyup")),
@@ -333,6 +394,17 @@ def test_all_or_nothing(runtime: RuntimeCommand, bundle: Bundle) -> None:
     for wrong, words in WRONG:
         change(runtime, "add", container, tmpfs("/first"), wrong).refused(*words)
         assert_as_before(container, before)
+
+
+def test_what_could_not_be_taken_back(runtime: RuntimeCommand, bundle: Bundle) -> None:
+    """What an `add` that failed has left is told of, and stays in the record: `remove` takes it away."""
+    container = start(runtime, bundle)
+    before = mountinfo(container)
+    poor = runtime.under(*without("EPERM", "umount2"))
+    change(poor, "add", container, tmpfs("/first"), tmpfs("/x", "size=many")).refused("/1", "size", "while undoing", "EPERM")
+    assert mount_at(mountinfo(container), "/first")
+    change(runtime, "remove", container, tmpfs("/first")).ok()
+    assert_as_before(container, before)
 
 
 def test_what_is_no_list(runtime: RuntimeCommand, bundle: Bundle, workdir: Path) -> None:
@@ -369,6 +441,37 @@ def test_the_same_twice(runtime: RuntimeCommand, bundle: Bundle) -> None:
     change(runtime, "remove", container, tmpfs("/x")).ok()
     assert "size=64k" in mount_at(mountinfo(container), "/x").data
     change(runtime, "remove", container, tmpfs("/x")).ok()
+    assert_as_before(container, before)
+
+
+def test_what_was_covered_can_be_removed(runtime: RuntimeCommand, bundle: Bundle) -> None:
+    """What stands below a name is not in every mount of that name: the removal of one that came later leaves it."""
+    container = start(runtime, bundle)
+    before = mountinfo(container)
+    change(runtime, "add", container, tmpfs("/a/b", "size=64k"), tmpfs("/a")).ok()
+    change(runtime, "remove", container, {"destination": "/a"}).ok()
+    assert "size=64k" in mount_at(mountinfo(container), "/a/b").data
+    change(runtime, "remove", container, {"destination": "/a/b"}).ok()
+    assert_as_before(container, before)
+    change(runtime, "add", container, tmpfs("/a"), tmpfs("/a/b"), tmpfs("/a"), tmpfs("/a/b")).ok()
+    for _ in range(2):
+        change(runtime, "remove", container, {"destination": "/a"}).ok()
+    assert_as_before(container, before)
+
+
+def test_several_at_once(runtime: RuntimeCommand, bundle: Bundle) -> None:
+    """Whoever else changes the mounts meanwhile, none is forgotten."""
+    container = start(runtime, bundle)
+    before = mountinfo(container)
+    wanted = [tmpfs(f"/t{number}") for number in range(8)]
+    files = []
+    for number, each in enumerate(wanted):
+        files.append(runtime.workdir / f"{number}.json")
+        files[-1].write_text(json.dumps([each]))
+    with ThreadPoolExecutor(len(files)) as pool:
+        for result in pool.map(lambda file: runtime.call("mounts", "add", container.id, str(file)), files):
+            result.ok()
+    change(runtime, "remove", container, *wanted).ok()
     assert_as_before(container, before)
 
 

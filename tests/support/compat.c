@@ -40,7 +40,7 @@ static const struct {
 	NAMED(open_tree),   NAMED(move_mount),	NAMED(mount_setattr), NAMED(close_range),
 	NAMED(pidfd_open),  NAMED(pidfd_send_signal), NAMED(clone3), NAMED(memfd_create),
 	NAMED(execveat),    NAMED(statx),	NAMED(fchmodat2),  NAMED(keyctl), NAMED(userfaultfd),
-	NAMED(add_key),     NAMED(seccomp),	NAMED(setns),	   NAMED(unshare),
+	NAMED(add_key),     NAMED(seccomp),	NAMED(setns),	   NAMED(unshare),	NAMED(umount2),
 };
 
 static const struct {
