@@ -24,6 +24,7 @@ from ocirun.spec.mount_options import IDMAP
 from ocirun.spec.state import CREATED, PAUSED, RUNNING
 from ocirun.store import CONFIG
 from ocirun.target import Target, not_running
+from ocirun.undo import Undo
 from ocirun.validate import validate_mounts
 
 TYPE_CHECKING = False
@@ -56,12 +57,7 @@ def _change(runtime: Runtime, container_id: str, given: Given, how: Any) -> None
     try:
         entry = runtime.store.open(container_id)
         try:
-            entry.lock()
-            record = entry.read_record()
-            if status.compute(entry, record)[0] not in (CREATED, RUNNING, PAUSED):
-                raise not_running(container_id, _VERB)
-            config = strict_json.loads(entry.read(CONFIG))
-            assert isinstance(config, dict)
+            record, config = _lock(entry)
             facts = HostFacts()
             decoded = validate_mounts(config, given, facts)
             inputs = Inputs(CreateOptions())
@@ -69,13 +65,25 @@ def _change(runtime: Runtime, container_id: str, given: Given, how: Any) -> None
                 how(_Change(runtime, entry, record, decoded, facts, inputs))
             finally:
                 inputs.close()
-        except FileNotFoundError:
-            raise ContainerNotFound("container does not exist", container_id=container_id) from None  # removed just now
         finally:
             entry.close()
     finally:
         for fd in placeholders:
             os.close(fd)
+
+
+def _lock(entry: Entry) -> tuple[Record, dict[str, Any]]:
+    """Lock the entry; returns its record and configuration.  Errors: ContainerNotFound, ContainerNotRunning."""
+    try:
+        entry.lock()
+        record = entry.read_record()
+        if status.compute(entry, record)[0] not in (CREATED, RUNNING, PAUSED):
+            raise not_running(entry.id, _VERB)
+        config = strict_json.loads(entry.read(CONFIG))
+    except FileNotFoundError:
+        raise ContainerNotFound("container does not exist", container_id=entry.id) from None  # removed just now
+    assert isinstance(config, dict)
+    return record, config
 
 
 class _Change:
@@ -125,11 +133,12 @@ class _Change:
             namespace = make_user_namespace(each, self.runtime.open_init, self.runtime.store.root)
             self.inputs.add(f"idmap{number}", namespace)
         before = list(self.record.get("mounts", ()))
+        undo = Undo()
+        undo.add(lambda: self._take_back(before))
         try:
             self._carry_out(plan, self._note)
         except BaseException as error:
-            if self._take_back(error):
-                self._save(before)
+            undo.roll_back(error)
             raise
 
     def _check_maps(self) -> list[Problem]:
@@ -153,21 +162,13 @@ class _Change:
         self._save([*known, {"destination": destination, "id": _mount_id(fd)}])
         return fd
 
-    def _take_back(self, error: BaseException) -> bool:
-        """Unmount what was attached; says whether all is gone.
-
-        A failure is a note on the first error, and what is left stays in the record, for `remove`.
-        """
-        if not self._seen:
-            return True
-        for number, fd in enumerate(self._seen_fds):
-            self.inputs.add(f"mount{number}", os.dup(fd))
-        try:
+    def _take_back(self, before: list[dict[str, Any]]) -> None:
+        """Unmount what was attached, and forget it; what cannot be unmounted stays in the record, for `remove`."""
+        if self._seen:
+            for number, fd in enumerate(self._seen_fds):
+                self.inputs.add(f"mount{number}", os.dup(fd))
             self._carry_out(build_taking_back(self._seen, self.place), self._keep_received)
-        except (OSError, OcirunError) as failure:
-            error.add_note(f"while undoing: {failure}")
-            return False
-        return True
+        self._save(before)
 
     # remove
 

@@ -94,19 +94,27 @@ class Target:
         try:
             return os.open(path, flags | os.O_CLOEXEC, dir_fd=self._directory)
         except OSError as error:
-            if error.errno in (ENOENT, ESRCH):
-                raise not_running(self._id, self._verb) from error
-            place = f"/proc/{self.pid}/{path}"
-            raise KernelError(error.errno or 0, "openat", place, container_id=self._id) from error
+            raise self._failure(error, "openat", path) from error
+
+    def _read(self, path: str) -> bytes:
+        try:
+            return procfs.read(path, self._directory)
+        except OSError as error:
+            raise self._failure(error, "read", path) from error
+
+    def _failure(self, error: OSError, call: str, path: str) -> OcirunError:
+        if error.errno in (ENOENT, ESRCH):
+            return not_running(self._id, self._verb)
+        return KernelError(error.errno or 0, call, f"/proc/{self.pid}/{path}", container_id=self._id)
 
     def first_ids(self) -> tuple[int, int]:
         """Return the user and group to be in its user namespace: root, or what there is without one."""
         return self._first_id("uid_map"), self._first_id("gid_map")
 
     def _first_id(self, name: str) -> int:
-        first = [int(line.split()[0]) for line in procfs.read(name, self._directory).splitlines()]
+        first = [int(line.split()[0]) for line in self._read(name).splitlines()]
         return 0 if 0 in first else first[0]
 
     def denies_groups(self) -> bool:
         """Say whether its user namespace forbids setgroups(2)."""
-        return procfs.read("setgroups", self._directory).strip() == b"deny"
+        return self._read("setgroups").strip() == b"deny"
