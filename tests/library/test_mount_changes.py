@@ -64,6 +64,23 @@ def test_root_that_is_not_mapped(library: Runtime, bundle_in_a_user_namespace: s
         container.remove_mounts([TMPFS])
 
 
+@pytest.mark.parametrize("option", ["idmap", "ridmap"])
+def test_maps_of_a_joined_user_namespace(library: Runtime, mkbundle: Callable[..., Bundle], option: str) -> None:
+    """The option alone means the container's own maps: with those of a namespace that it has joined it is refused."""
+    first, second = (mkbundle().userns().seq("ready", "sleep") for _ in range(2))
+    for bundle in (first, second):
+        os.chown(bundle.rootfs, 100000, 100000)
+    with library.create(unique(), str(first.write().path), stdout=2) as owner:
+        for namespace in second.spec["linux"]["namespaces"]:
+            if namespace["type"] == "user":
+                namespace["path"] = f"/proc/{owner.pid}/ns/user"
+        second.patch({"linux": {"uidMappings": None, "gidMappings": None}}).write()
+        with library.create(unique(), str(second.path), stdout=2) as container:
+            with pytest.raises(InvalidConfig, match="has joined its user namespace") as caught:
+                container.add_mounts([TMPFS, {"destination": "/v", "source": "/usr", "options": ["rbind", option]}])
+            assert [(each.gate, each.pointer) for each in caught.value.problems] == [("rule", "/1/options")]
+
+
 def test_nothing_is_kept_open(library: Runtime, sleeping: str) -> None:
     """Of whatever comes of it: neither a descriptor nor a child is left to the program."""
     with library.create(unique(), sleeping, stdout=2) as container:
