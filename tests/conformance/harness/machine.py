@@ -26,6 +26,7 @@ NAMESPACES = {
 MS_BIND, MS_REC, MS_PRIVATE, MS_SHARED = 0x1000, 0x4000, 1 << 18, 1 << 20
 MNT_DETACH = 2
 PR_SET_CHILD_SUBREAPER = 36
+PER_LINUX32, ASK_PERSONALITY = 8, 0xFFFFFFFF
 CGROUP = Path("/sys/fs/cgroup")
 #: cgroup v2 alone; else v1, perhaps with an unused v2 tree beside it
 PURE = (CGROUP / "cgroup.controllers").exists()
@@ -99,6 +100,16 @@ class Mount:
 def mounts(text: str) -> list[Mount]:
     """Parse a mountinfo file."""
     return [Mount(line) for line in text.splitlines() if line]
+
+
+def has_32_bit_personality() -> bool:
+    """Say whether the kernel shows PER_LINUX32 another machine.  User-mode Linux does not."""
+    before, real = libc.personality(ASK_PERSONALITY), os.uname().machine
+    libc.personality(PER_LINUX32)
+    try:
+        return os.uname().machine != real
+    finally:
+        libc.personality(before)
 
 
 def own_mounts() -> list[str]:
