@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from harness.engine import TIMEOUT
+
 STATE_ROOTS = (
     *(f"{top}/{runtime}" for top in ("/run", "/run/user/1000") for runtime in ("ocirun", "runc", "crun")),
     "/run/containerd/runc",
@@ -37,7 +39,7 @@ def look(*ignored: str) -> dict[str, set[str]]:
     }
 
 
-def assert_none_since(before: dict[str, set[str]], *ignored: str, timeout: float = 30) -> None:
+def assert_none_since(before: dict[str, set[str]], *ignored: str, timeout: float = TIMEOUT) -> None:
     """Wait until nothing is there that was not *before*; raises AssertionError with what stays."""
     end = time.monotonic() + timeout
     while True:
