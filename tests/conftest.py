@@ -26,9 +26,11 @@ import stat
 import subprocess
 import sys
 import tempfile
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import pytest
@@ -94,7 +96,7 @@ CAP_SYS_RESOURCE = 24
 CLONE_NEWNS = 0x20000
 MS_BIND, MS_MOVE, MS_REC, MS_PRIVATE, MS_SHARED = 0x1000, 0x2000, 0x4000, 1 << 18, 1 << 20
 PR_SET_CHILD_SUBREAPER = 36
-HAS_FAILED = pytest.StashKey[bool]()
+FAILURES = pytest.StashKey[list[TracebackType]]()
 # How long an example takes says what else the machine does.
 settings.register_profile("steady", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("steady")
@@ -180,28 +182,40 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def _end_what_failures_left(config: pytest.Config) -> None:
     """End the processes, and close the files, that nobody but the frames of a failed test has.
 
-    Those frames live on in sys.last_traceback.  What they hold would complain, by a ResourceWarning that is an error,
+    Those frames live on in sys.last_traceback, and wherever a plugin keeps the exception.  What they hold would complain, by a ResourceWarning that is an error,
     when the garbage collector comes to it: in the middle of another test.
     """
-    if not config.stash.get(HAS_FAILED, False):
+    failures = config.stash.get(FAILURES, [])
+    if not failures:
         return
-    config.stash[HAS_FAILED] = False
-    for name in ("last_type", "last_value", "last_traceback", "last_exc"):
-        vars(sys).pop(name, None)
     with warnings.catch_warnings(record=True) as complaints:
         warnings.simplefilter("always")
+        while failures:
+            for frame, _ in traceback.walk_tb(failures.pop()):
+                known = frame.f_locals
+                try:
+                    frame.clear()
+                except RuntimeError:
+                    continue  # it still runs
+                if known is not frame.f_globals:
+                    known.clear()  # what was made of them for pytest's report
+        for name in ("last_type", "last_value", "last_traceback", "last_exc"):
+            vars(sys).pop(name, None)
         gc.collect()
     for complaint in complaints:
         if isinstance(complaint.source, subprocess.Popen):  # it is still running, and nobody's any more
             complaint.source.kill()
             complaint.source.wait()
+            for stream in (complaint.source.stdin, complaint.source.stdout, complaint.source.stderr):
+                if stream is not None:
+                    stream.close()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     report = yield
     if call.excinfo is not None and not call.excinfo.errisinstance(pytest.skip.Exception):
-        item.config.stash[HAS_FAILED] = True
+        item.config.stash.setdefault(FAILURES, []).append(call.excinfo.tb)
     if report.skipped and os.environ.get("OCIRUN_MUST_RUN") == "1" and not hasattr(report, "wasxfail"):
         reason = str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else ""
         if not reason.removeprefix("Skipped: ").startswith(MACHINE_CANNOT):
