@@ -144,6 +144,17 @@ def test_words(shell: Bash | Fish) -> None:
     assert shell("help", "pau") == {"pause"}
     assert shell("mounts", "") >= {"add", "remove"}
     assert shell("--lo") >= {"--log", "--log-format", "--log-level"}
+    assert shell("state", "--he") == {"--help"}
+
+
+def test_forms_of_options(path: str) -> None:
+    """Of --root=DIR bash makes three words; and one dash is enough for a long name, as Go has it."""
+    bash = Bash(path)
+    assert bash("--root", "=", "/x", "res") == {"restore", "resume"}
+    assert bash("--cgroup-manager", "=", "sy") == {"systemd"}
+    assert bash("-cgroup-manager", "sy") == {"systemd"}
+    assert bash("-root", "/x", "res") == {"restore", "resume"}
+    assert bash("create", "-pid-file", "/x", "--no-p") == {"--no-pivot"}
 
 
 def test_files(shell: Bash | Fish, workdir: Path) -> None:
@@ -164,6 +175,7 @@ def test_containers(shell: Bash | Fish, runtime: RuntimeCommand, bundle: Bundle)
     assert shell(*root, "kill", "") >= {bundle.id}
     assert shell(*root, "delete", "--force", bundle.id[:5]) == {bundle.id}
     assert shell(*root, "kill", bundle.id, "US") == {"USR1", "USR2"}
+    assert bundle.id not in shell(*root, "kill", bundle.id, "")
     assert bundle.id not in shell(*root, "list", "")
     assert shell(*root, "mounts", "add", bundle.id[:5]) == {bundle.id}
 
