@@ -13,7 +13,7 @@ import pytest
 from support.bundle import Bundle, unique
 from support.fake_criu import DUMP, NOTIFY, PRE_DUMP, RESTORE, FakeCriu
 
-from ocirun import Container, ContainerNotFound, KernelError, OcirunError, Runtime
+from ocirun import Container, ContainerNotFound, CriuError, KernelError, OcirunError, Runtime
 
 pytestmark = pytest.mark.root
 
@@ -108,3 +108,14 @@ def test_hooks_between_namespaces_and_processes(
         unique(), str(bundle.path), str(images), criu=str(criu.path), stdout=log.fileno(), stderr=2
     ) as restored:
         assert json.loads((workdir / "hook").read_text())["pid"] == restored.pid
+
+
+def test_a_process_that_only_the_answer_names(
+    library: Runtime, sleeping: str, criu: FakeCriu, images: Path, workdir: Path
+) -> None:
+    """CRIU that fails may have made a process that no notification told of: it is our child, and reaped all the same."""
+    criu.plan(notify=[], success=False)
+    with (workdir / "log").open("w") as log, pytest.raises(CriuError, match="cannot restore"):
+        library.restore(unique(), sleeping, str(images), criu=str(criu.path), stdout=log.fileno(), stderr=2)
+    with pytest.raises(ChildProcessError):
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG)
