@@ -69,6 +69,7 @@ MACHINE_CANNOT = (
     "machine: no loop device",
     "machine: no 32-bit system calls",
     "machine: the kernel has no memory policies",
+    "machine: the kernel has no netfilter",
     "machine: no huge pages",
     "machine: another tree holds the controller",
     "machine: no hugetlb in cgroup v2",

@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 from harness.engine import Engine, eventually
 
+# The kernel of tests/vm has none, and without it podman makes no network.
+HAS_NETFILTER = subprocess.run(["iptables", "--list", "--numeric"], capture_output=True, check=False).returncode == 0
 WAIT = "echo ready; sleep 1000 & wait $!"  # unlike a plain `sleep`, a shell as process 1 can have traps
 
 

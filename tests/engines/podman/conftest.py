@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from harness.dying import DyingRuntime
 from harness.engine import Engine
 from harness.leftovers import assert_none_since, look
+from harness.podman import HAS_NETFILTER
 
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -18,7 +21,8 @@ CONF = """\
 [containers]
 log_driver = "k8s-file"
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
-init_path = "/usr/bin/docker-init"
+netns = "{netns}"
+init_path = "{init}"
 [engine]
 infra_image = "pause"
 runtime_supports_json = ["crun", "runc", "ocirun", "dying"]
@@ -41,13 +45,15 @@ def dying(runtime_path: str, data: Path) -> DyingRuntime:
 def engine(runtime_name: str, runtime_path: str, dying: DyingRuntime, images: Path, data: Path) -> Engine:
     """podman with the runtime under test and its images."""
     conf = data / "containers.conf"
-    conf.write_text(CONF.format(name=runtime_name, path=runtime_path, dying=dying.path))
+    init = shutil.which("docker-init") or shutil.which("catatonit")
+    manager = os.environ["OCIRUN_ENGINES_CGROUP_MANAGER"]
+    conf.write_text(CONF.format(name=runtime_name, path=runtime_path, dying=dying.path, init=init, netns="bridge" if HAS_NETFILTER else "none"))
     with open("/etc/subuid", "a") as uids, open("/etc/subgid", "a") as gids:  # for --userns auto; /etc is the sandbox's
         for file in (uids, gids):
             file.write("containers:200000:655360\n")
     places = ("--root", data / "storage", "--runroot", "/run/storage", "--tmpdir", "/run/libpod", "--network-config-dir", data / "net")
     # Not in the tree: conmon leaves a file where podman was started, when memory was exceeded.
-    words = ("env", "--chdir", "/tmp", "podman", *map(str, places), "--cgroup-manager", "cgroupfs", "--events-backend", "file", "--runtime", runtime_name)
+    words = ("env", "--chdir", "/tmp", "podman", *map(str, places), "--cgroup-manager", manager, "--events-backend", "file", "--runtime", runtime_name)
     engine = Engine(words, {"CONTAINERS_CONF": str(conf)})
     for image in ("busybox", "pause"):
         engine("load", "-i", images / f"{image}.docker.tar").ok()

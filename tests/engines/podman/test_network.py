@@ -9,7 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 from harness.engine import Engine, eventually
-from harness.podman import background, inside, inspect, state
+from harness.podman import HAS_NETFILTER, background, inside, inspect, state
+
+needs_netfilter = pytest.mark.skipif(not HAS_NETFILTER, reason="machine: the kernel has no netfilter")
 
 
 @pytest.fixture
@@ -38,6 +40,7 @@ def test_net_host(podman: Engine) -> None:
     assert set(inside(podman, "ls", "/sys/class/net").split()) == set(os.listdir("/sys/class/net"))
 
 
+@needs_netfilter
 def test_net_bridge_ping(podman: Engine) -> None:
     """Two containers and the host reach each other over the bridge."""
     background(podman)
@@ -48,6 +51,7 @@ def test_net_bridge_ping(podman: Engine) -> None:
         podman("run", "--rm", "busybox", "ping", "-c", "1", "-W", "10", one).ok()
 
 
+@needs_netfilter
 def test_net_custom_dns(podman: Engine, network: str) -> None:
     """On a network of the user's, containers find each other by name."""
     background(podman, "--network", network)
@@ -60,6 +64,7 @@ def test_net_custom_dns(podman: Engine, network: str) -> None:
     assert "192.0.2.7\tother" in hosts.out
 
 
+@needs_netfilter
 def test_net_publish(podman: Engine) -> None:
     """A published port serves the host."""
     script = "mkdir /www; echo served >/www/index.html; exec httpd -f -p 80 -h /www"

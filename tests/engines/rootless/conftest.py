@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""podman of an ordinary user, who has 65,536 subordinate ids and no cgroup."""
+"""podman of an ordinary user, who has 65,536 subordinate ids and, but for systemd, no cgroup."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ CONF = """\
 [containers]
 log_driver = "k8s-file"
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+netns = "{netns}"
 [engine]
 runtime_supports_json = ["crun", "runc", "ocirun"]
 runtime_supports_nocgroup = ["crun", "ocirun"]
@@ -40,10 +43,11 @@ def directory(user: User, scratch: Path) -> Path:
 def engine(user: User, runtime_name: str, runtime_path: str, images: Path) -> Engine:
     """podman of the user with the runtime under test and its images."""
     conf = user.home / "containers.conf"
-    conf.write_text(CONF.format(name=runtime_name, path=runtime_path))
+    conf.write_text(CONF.format(name=runtime_name, path=runtime_path, netns="slirp4netns" if shutil.which("slirp4netns") else "none"))
     conf.chmod(0o644)
     places = ("--root", user.home / "storage", "--runroot", RUNTIME_DIR / "storage", "--tmpdir", RUNTIME_DIR / "libpod")
-    words = ("podman", *map(str, places), "--storage-driver", "overlay", "--cgroup-manager", "cgroupfs")
+    manager = os.environ["OCIRUN_ENGINES_CGROUP_MANAGER"]
+    words = ("podman", *map(str, places), "--storage-driver", "overlay", "--cgroup-manager", manager)
     engine = Engine(
         (*user.argv, *words, "--events-backend", "file", "--runtime", runtime_name), {**user.env, "CONTAINERS_CONF": str(conf)}
     )
