@@ -193,6 +193,12 @@ DIFFERENCES: tuple[Difference, ...] = (
         "groups", r"report: groups", lambda case: set(case.ours) == set(case.theirs), "runc drops what is listed twice",
     ),
     Difference(
+        "open files", r"report: rlimits/RLIMIT_NOFILE",
+        lambda case: case.ours[1:] == case.theirs[1:] == case.theirs[:1]
+        and "RLIMIT_NOFILE" not in [each["type"] for each in case.spec["process"].get("rlimits", ())],
+        "the caller's limit is kept; Go raises the soft one of runc to the hard one, and the container gets that",
+    ),
+    Difference(
         "keyring", r"report: keyring|read: /proc/keys#\d+", _always,
         "ocirun withholds the permission to link from processes of the same user that do not possess the keyring; in a "
         "user namespace runc sets the wrong one",
@@ -301,6 +307,8 @@ DIFFERENCES: tuple[Difference, ...] = (
     Difference("ocirun: cgroupsPath", CREATE, _refused(0, r"/linux/cgroupsPath: must not have"), "runc cleans it as text"),
     Difference("ocirun: data of a bind", CREATE, _refused(0, r"a bind mount takes no data"),
                "the kernel would ignore it; runc refuses it as well from 1.3 on"),
+    Difference("ocirun: version 2", CREATE, _refused(0, r"/linux/resources/memory/\w+: .* cannot be expressed in cgroup version 2"),
+               "a limit that version 2 of cgroups does not have is an error, not passed over"),
 )  # fmt: skip
 
 
