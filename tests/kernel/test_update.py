@@ -308,7 +308,7 @@ def test_limits_are_those_of_runc(runtime: RuntimeCommand, mkbundle: MkBundle, e
     try:
         for each in (runtime, runc):
             bundle = mkbundle().linux(
-                cgroupsPath=f"/{unique('update')}",
+                cgroupsPath=f"/{unique(each.name)}",  # tells whose it is, should one be left
                 resources={"memory": {"limit": 32 * MIB, "swap": 32 * MIB}, "cpu": {"quota": 20000, "period": 50000}},
             )
             container = each.create(bundle.seq("sleep"))

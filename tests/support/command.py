@@ -373,7 +373,9 @@ class RuntimeCommand:
         for container_id in self._ids:
             reap()  # a pid namespace does not end before all that was executed in it is reaped
             if (self.root / container_id).exists():
-                self.call("delete", "--force", container_id, orphans=True)
+                result = self.call("delete", "--force", container_id, orphans=True)
+                if result.rc != 0:
+                    print(result)  # should the test fail by what is left, this says why it is
         for container in self._containers:
             container.close()
         self._containers.clear()
