@@ -8,10 +8,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
 from harness.engine import Engine, eventually
 
 # The kernel of tests/vm has none, and without it podman makes no network.
 HAS_NETFILTER = subprocess.run(["iptables", "--list", "--numeric"], capture_output=True, check=False).returncode == 0
+needs_netfilter = pytest.mark.skipif(not HAS_NETFILTER, reason="machine: the kernel has no netfilter")
 WAIT = "echo ready; sleep 1000 & wait $!"  # unlike a plain `sleep`, a shell as process 1 can have traps
 
 

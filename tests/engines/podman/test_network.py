@@ -9,9 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from harness.engine import Engine, eventually
-from harness.podman import HAS_NETFILTER, background, inside, inspect, state
-
-needs_netfilter = pytest.mark.skipif(not HAS_NETFILTER, reason="machine: the kernel has no netfilter")
+from harness.podman import background, inside, inspect, needs_netfilter, state
 
 
 @pytest.fixture
@@ -81,6 +79,7 @@ def test_net_publish(podman: Engine) -> None:
     eventually(served, f"nothing served at {where}")
 
 
+@needs_netfilter
 def test_net_container(podman: Engine) -> None:
     """One container in another's network."""
     background(podman)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from harness.engine import Engine, eventually
-from harness.podman import background, in_log, inside, inspect, limit, state
+from harness.podman import background, in_log, inside, inspect, limit, needs_netfilter, state
 
 POD = """\
 apiVersion: v1
@@ -110,6 +110,7 @@ def test_pod_limits(pods: Engine) -> None:
     assert limit(pods, "memory/memory.limit_in_bytes", "memory.max") == str(32 << 20)
 
 
+@needs_netfilter
 def test_kube_play(pods: Engine, scratch: Path) -> None:
     """A pod from Kubernetes' file: containers, volume, limits, security; and down again."""
     (scratch / "shared").mkdir()
