@@ -63,8 +63,13 @@ def of(pid: int) -> Limits:
 
 def paths(pid: int) -> set[str]:
     """Return the paths of a process in the hierarchies that are mounted and have controllers."""
+    return listed(Path(f"/proc/{pid}/cgroup").read_text())
+
+
+def listed(text: str) -> set[str]:
+    """Return the same from what /proc/PID/cgroup says."""
     found = set()
-    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+    for line in text.splitlines():
         _, controllers, path = line.split(":", 2)
         if UNIFIED or (controllers and (TOP / controllers.removeprefix("name=")).is_dir()):
             found.add(path)
